@@ -1,0 +1,1 @@
+"""Networks and their loading: torch only, no ROS, no ``sensorium`` imports (ground floor)."""
