@@ -1,0 +1,52 @@
+# Every target sets up what it needs; `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+RECORDING ?=
+OUTPUT ?= demo_output
+
+# A sourced ROS or another environment must not leak into ours.
+CLEAN_ENV = env -u PYTHONPATH -u PYTHONHOME -u AMENT_PREFIX_PATH -u CMAKE_PREFIX_PATH \
+	-u COLCON_PREFIX_PATH -u LD_LIBRARY_PATH -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u ROS_DISTRO
+RUN = $(CLEAN_ENV) PATH="$(CURDIR)/$(VENV)/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
+
+.PHONY: help setup demo test test-numpy1 lint format docs bench soak clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+setup:  ## Virtual environment, pinned wheels, messages (quick when nothing changed)
+	@$(CLEAN_ENV) $(PYTHON) tools/setup_environment.py --venv $(VENV)
+
+demo: setup  ## An RGB-D recording through ROS 2 into a metric map (RECORDING=folder-or-bag, OUTPUT=folder)
+	@$(RUN) sensorium demo --output "$(OUTPUT)" $(if $(RECORDING),--recording "$(RECORDING)")
+
+test: setup lint  ## Lint, types and every test
+	@$(RUN) python3 -m pytest
+	@$(MAKE) --no-print-directory test-numpy1
+
+test-numpy1: setup  ## The tests of the ROS-free library again, under NumPy 1.26
+	@test -d $(VENV)/numpy1/numpy || $(RUN) python3 -m pip install -q --disable-pip-version-check \
+		--no-deps --target $(VENV)/numpy1 numpy==1.26.4
+	@$(RUN) PYTHONPATH=$(VENV)/numpy1 python3 -m pytest tests/unit -q -p no:cacheprovider \
+		--ignore-glob='*ros*' --no-header -W ignore
+
+lint: setup  ## ruff and mypy
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+
+format: setup  ## Format the code
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
+
+docs: setup  ## Regenerate the parameter tables and default parameter files from the configuration
+	@$(RUN) python3 tools/generate_docs.py
+
+bench: setup  ## Benchmarks; writes benchmarks/results/*.json
+	@$(RUN) python3 benchmarks/run.py
+
+soak: setup  ## Long runs (SECONDS=600): memory and latency over time
+	@$(RUN) python3 benchmarks/soak.py
+
+clean:  ## Remove what was built (the environment too)
+	rm -rf $(VENV) build install log demo_output *.egg-info .mypy_cache .ruff_cache .pytest_cache
