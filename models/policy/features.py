@@ -55,7 +55,7 @@ def read_features(fields: Fields) -> dict[str, Feature]:
     """
     features: dict[str, Feature] = {}
     for name in fields:
-        entry = fields.object(name)
+        entry = fields.nested(name)
         type_name = entry.text("type")
         try:
             feature_type = FeatureType(type_name)

@@ -20,7 +20,7 @@ class Fields:
 
     Attributes:
         values: The parsed object.
-        where: File name and path inside it, as error texts show it (``config.json: input_features``).
+        where: File name and path inside it, as error texts show it.
     """
 
     def __init__(self, values: Mapping[str, object], where: str) -> None:
@@ -99,7 +99,7 @@ class Fields:
                 self.refuse(key, value, "must be a list of positive integers")
         return tuple(value)
 
-    def object(self, key: str) -> Fields:
+    def nested(self, key: str) -> Fields:
         """A nested object; absent and null read as an empty one."""
         value = self.values.get(key)
         if value is None:
@@ -108,7 +108,7 @@ class Fields:
             self.refuse(key, value, "must be an object")
         return Fields(value, f"{self.where}: {key}")
 
-    def objects(self, key: str) -> list[Fields]:
+    def nested_list(self, key: str) -> list[Fields]:
         """A list of objects.
 
         Raises:
