@@ -1,0 +1,146 @@
+"""What to start: read from the robot's parameter file, used by `sensorium up` and the launch files.
+
+A parameter file is an ordinary ROS parameter file. The section ``/**/bringup`` lists the nodes::
+
+    /**/bringup:
+      ros__parameters:
+        nodes: ["wrist/rgbd_camera", "scene/rgbd_camera", "geometry"]
+
+Each entry is ``[namespace/]executable[:name]``. One reader for both ways of starting is what keeps
+them equal.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+EXECUTABLES = ("bag_player", "geometry", "recorder", "rgbd_camera")
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+
+_ENTRY = re.compile(r"^(?:(?P<namespace>[A-Za-z_][\w/]*)/)?(?P<executable>\w+)(?::(?P<name>\w+))?$")
+_NAMESPACE = re.compile(r"^/?([A-Za-z_]\w*(/[A-Za-z_]\w*)*)?$")
+
+
+class BringupError(ValueError):
+    """A parameter file or argument that cannot be started from; the text says what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One node to be started.
+
+    Attributes:
+        executable: file name in ``lib/sensorium_ros`` and module in ``sensorium.nodes``.
+        name: node name.
+        namespace: absolute namespace, e.g. "/robot1/wrist"; "/" is the root.
+        params_file: the robot's parameter file.
+        use_sim_time: take time from /clock.
+        autostart: the node configures and activates itself.
+        log_level: severity of the node's log.
+        robot_namespace: the robot's own namespace, "" for the root; its transforms live there.
+    """
+
+    executable: str
+    name: str
+    namespace: str
+    params_file: Path
+    use_sim_time: bool
+    autostart: bool
+    log_level: str
+    robot_namespace: str = ""
+
+    @property
+    def fully_qualified_name(self) -> str:
+        """Namespace and name, e.g. "/robot1/geometry"."""
+        return f"{self.namespace.rstrip('/')}/{self.name}"
+
+    @property
+    def parameters(self) -> dict[str, bool]:
+        """Parameters that are set beside the file."""
+        # The bag player is the source of /clock and must not wait for it.
+        sim_time = self.use_sim_time and self.executable != "bag_player"
+        return {"use_sim_time": sim_time, "autostart": self.autostart}
+
+    @property
+    def ros_arguments(self) -> list[str]:
+        """The arguments that give a node its names, parameters and log level."""
+        arguments = ["--ros-args", "-r", f"__node:={self.name}", "-r", f"__ns:={self.namespace}"]
+        if self.robot_namespace:
+            # As in Nav2: each robot has a transform tree of its own.
+            for topic in ("tf", "tf_static"):
+                arguments += ["-r", f"/{topic}:={self.robot_namespace}/{topic}"]
+        arguments += ["--params-file", str(self.params_file)]
+        for name, value in self.parameters.items():
+            arguments += ["-p", f"{name}:={str(value).lower()}"]
+        logger = self.fully_qualified_name[1:].replace("/", ".")
+        return [*arguments, "--log-level", f"{logger}:={self.log_level}"]
+
+
+def read_plan(
+    params_file: Path,
+    namespace: str = "",
+    *,
+    use_sim_time: bool = False,
+    autostart: bool = True,
+    log_level: str = "info",
+) -> list[NodePlan]:
+    """Return the nodes that a parameter file asks for.
+
+    Raises:
+        BringupError: unreadable file, no ``/**/bringup`` section, an unknown executable, a name
+            used twice, an invalid namespace or log level.
+    """
+    if not _NAMESPACE.match(namespace):
+        raise BringupError(f"namespace '{namespace}' is not a ROS name such as 'robot1'")
+    if log_level not in LOG_LEVELS:
+        raise BringupError(f"log_level '{log_level}' is not one of {', '.join(LOG_LEVELS)}")
+    robot = "/" + namespace.strip("/") if namespace.strip("/") else ""
+    plans = []
+    for entry in _entries(params_file):
+        match = _ENTRY.match(entry)
+        if match is None or match["executable"] not in EXECUTABLES:
+            raise BringupError(
+                f"{params_file}: cannot start '{entry}'; write [namespace/]executable[:name] with "
+                f"an executable of {', '.join(EXECUTABLES)}"
+            )
+        inner = f"/{match['namespace']}" if match["namespace"] else ""
+        plans.append(
+            NodePlan(
+                executable=match["executable"],
+                name=match["name"] or match["executable"],
+                namespace=robot + inner or "/",
+                params_file=params_file,
+                use_sim_time=use_sim_time,
+                autostart=autostart,
+                log_level=log_level,
+                robot_namespace=robot,
+            )
+        )
+    names = [plan.fully_qualified_name for plan in plans]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BringupError(
+            f"{params_file}: {', '.join(twice)} would run twice; give one another name "
+            "([namespace/]executable:name)"
+        )
+    return plans
+
+
+def _entries(params_file: Path) -> list[str]:
+    try:
+        content: Any = yaml.safe_load(params_file.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise BringupError(f"cannot read parameter file {params_file}: {error}") from error
+    section = content.get("/**/bringup") if isinstance(content, dict) else None
+    entries = (section or {}).get("ros__parameters", {}).get("nodes")
+    if not isinstance(entries, list) or not entries or not all(isinstance(e, str) for e in entries):
+        raise BringupError(
+            f"{params_file} does not say what to start: add a section '/**/bringup' with "
+            'ros__parameters: {nodes: ["camera/rgbd_camera", "geometry"]}'
+        )
+    return entries

@@ -1,0 +1,90 @@
+"""`sensorium up`: start the nodes of a parameter file on a machine without `ros2 launch`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from sensorium.bringup import LOG_LEVELS, NodePlan, read_plan
+from sensorium.processes import ManagedProcess, supervise
+from sensorium.share import parameter_file
+
+_RESPAWNS = 3
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's sub-parser type is private
+    """Add the sub-command."""
+    parser = commands.add_parser("up", help="start the nodes of a parameter file")
+    parser.add_argument(
+        "params_file", help="path of a parameter file, or the name of a shipped one ('rendered')"
+    )
+    parser.add_argument("--namespace", default="", help="namespace of the robot, e.g. robot1")
+    parser.add_argument("--use-sim-time", action="store_true", help="take time from /clock")
+    parser.add_argument(
+        "--no-autostart", action="store_true", help="leave the nodes unconfigured for a manager"
+    )
+    parser.add_argument("--log-level", default="info", choices=LOG_LEVELS)
+    parser.add_argument(
+        "--container", action="store_true",
+        help="all nodes in one process, which hand arrays to each other in memory",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="print the commands, start nothing")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Start the nodes and wait; Ctrl-C stops them all."""
+    plans = read_plan(
+        parameter_file(arguments.params_file),
+        arguments.namespace,
+        use_sim_time=arguments.use_sim_time,
+        autostart=not arguments.no_autostart,
+        log_level=arguments.log_level,
+    )
+    commands = container_command(plans) if arguments.container else node_commands(plans)
+    if arguments.dry_run:
+        for name, command in commands.items():
+            print(name, *command)
+        return 0
+    environment = node_environment()
+    return supervise(
+        [
+            ManagedProcess(name, command, environment, respawns_left=_RESPAWNS)
+            for name, command in commands.items()
+        ]
+    )
+
+
+def node_commands(plans: list[NodePlan]) -> dict[str, list[str]]:
+    """The command of each node's own process, by fully qualified name."""
+    return {
+        plan.fully_qualified_name: [
+            sys.executable, "-m", f"sensorium.nodes.{plan.executable}", *plan.ros_arguments,
+        ]
+        for plan in plans
+    }  # fmt: skip
+
+
+def container_command(plans: list[NodePlan]) -> dict[str, list[str]]:
+    """The one command that runs every node in one process."""
+    command = [sys.executable, "-m", "sensorium.nodes.container"]
+    for plan in plans:
+        command += ["--node", plan.executable, *plan.ros_arguments, "--"]
+    return {"container": command}
+
+
+def node_environment() -> dict[str, str]:
+    """Our environment with the DDS transport that large images need, unless the user set one."""
+    from sensorium.ros.transport import transport_environment
+
+    environment = dict(os.environ)
+    additions, notes = transport_environment(environment)
+    for note in notes:
+        print(f"[sensorium] {note}", file=sys.stderr)
+    environment.update(additions)
+    # Without a sourced ROS (wheels only) the ament index lies in the environment's own prefix.
+    environment.setdefault("AMENT_PREFIX_PATH", str(Path(sys.prefix)))
+    return environment
