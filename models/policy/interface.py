@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
+
 from sensorium.models.policy.features import Feature
 
 __all__ = ["Policy"]

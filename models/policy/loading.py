@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
+
 from sensorium.models.policy.act.configuration import read_act_configuration
 from sensorium.models.policy.act.modeling import ActNetwork
 from sensorium.models.policy.errors import CheckpointFileMissingError, UnsupportedError
@@ -14,7 +16,6 @@ from sensorium.models.policy.interface import Policy
 from sensorium.models.policy.native import NativePolicy
 from sensorium.models.policy.processor import read_postprocessor, read_preprocessor
 from sensorium.models.policy.tensors import fill_strictly, read_tensors
-from torch import nn
 
 __all__ = ["load_policy"]
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from sensorium.models.policy.ensembling import TemporalEnsembler
 from sensorium.models.policy.features import Feature
 from sensorium.models.policy.observation import feature_tensors, task_text
 from sensorium.models.policy.processor import Postprocessor, Preprocessor
-from torch import Tensor, nn
 
 __all__ = ["ChunkSchedule", "NativePolicy"]
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 import torch
+from torch import Tensor
+
 from sensorium.models.policy.errors import CheckpointError, UnsupportedError
 from sensorium.models.policy.features import Feature, FeatureType
 from sensorium.models.policy.fields import Fields
-from torch import Tensor
 
 __all__ = ["AffineMap", "NormalizationMode", "affine_map", "read_normalization_modes"]
 

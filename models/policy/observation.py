@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from sensorium.models.policy.errors import ObservationError
 from sensorium.models.policy.features import Feature, FeatureType
-from torch import Tensor
 
 __all__ = ["TASK", "feature_tensors", "task_text"]
 
@@ -78,7 +79,7 @@ def _image_tensor(value: np.ndarray, feature: Feature) -> Tensor:
             f"was trained on uint8 images of shape {expected} (height, width, RGB). "
             "Resize or convert the image before it is given to the policy."
         )
-    image = torch.from_numpy(np.ascontiguousarray(value))
+    image = torch.from_numpy(np.array(value, order="C"))
     return image.permute(2, 0, 1).float() / 255.0
 
 
@@ -89,10 +90,12 @@ def _vector_tensor(value: np.ndarray, feature: Feature) -> Tensor:
             f"was trained on floating values of shape {feature.shape}. Check the joint order and "
             "the mapping of topics to features."
         )
-    if not np.isfinite(value).all():
-        indices = np.argwhere(~np.isfinite(value))[:8].squeeze(-1).tolist()
+    with np.errstate(over="ignore"):
+        vector = np.array(value, dtype=np.float32)
+    if not np.isfinite(vector).all():
+        indices = np.flatnonzero(~np.isfinite(vector))[:8].tolist()
         raise ObservationError(
             f"Observation '{feature.name}' is not finite at index {indices}. "
             "Do not command the robot from it: wait for a valid reading."
         )
-    return torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
+    return torch.from_numpy(vector)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
 from sensorium.models.policy.errors import CheckpointError, ObservationError, UnsupportedError
 from sensorium.models.policy.features import ACTION, Feature, read_features
 from sensorium.models.policy.fields import Fields, read_json_object
@@ -22,7 +24,6 @@ from sensorium.models.policy.normalization import (
     read_normalization_modes,
 )
 from sensorium.models.policy.tensors import read_tensors
-from torch import Tensor
 
 __all__ = ["Postprocessor", "Preprocessor", "read_postprocessor", "read_preprocessor"]
 

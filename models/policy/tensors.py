@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from sensorium.models.policy.errors import CheckpointError, CheckpointFileMissingError
 from torch import Tensor, nn
+
+from sensorium.models.policy.errors import CheckpointError, CheckpointFileMissingError
 
 __all__ = ["fill_strictly", "read_tensors"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor, nn
+
 from sensorium.models.policy.act.configuration import (
     ENVIRONMENT_STATE,
     STATE,
@@ -17,7 +19,6 @@ from sensorium.models.policy.act.transformer import (
     image_positions,
     sequence_positions,
 )
-from torch import Tensor, nn
 
 __all__ = ["ActNetwork"]
 

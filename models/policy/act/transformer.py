@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from sensorium.models.policy.act.configuration import ActConfiguration
 from torch import Tensor, nn
 from torch.nn import functional
+
+from sensorium.models.policy.act.configuration import ActConfiguration
 
 __all__ = ["Decoder", "Encoder", "image_positions", "sequence_positions"]
 
