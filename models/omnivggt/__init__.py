@@ -1,0 +1,6 @@
+"""OmniVGGT: multi-view geometry from images, with optional known cameras and depth."""
+
+from sensorium.models.omnivggt.configuration import OmniVGGTConfig
+from sensorium.models.omnivggt.modeling import OmniVGGT
+
+__all__ = ["OmniVGGT", "OmniVGGTConfig"]
