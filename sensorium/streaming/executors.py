@@ -1,0 +1,117 @@
+"""Chooses between reuse and recomputation by measuring both: never slower than recomputation."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.streaming.plan import Plan, make_plan
+from sensorium.streaming.program import build_program
+from sensorium.streaming.rings import Rings
+from sensorium.streaming.stream import Executor, Stepper
+from sensorium.streaming.torch_executor import TorchExecutor
+from sensorium.streaming.trace import TracedNetwork
+
+_WARM_UP = 3
+_ROUNDS = 12
+
+
+class ModuleExecutor:
+    """Recomputes the whole window with the original module."""
+
+    name = "torch (whole window)"
+
+    def __init__(self, module: nn.Module, rings: Rings, channels: int, window: int) -> None:
+        self.module, self.rings = module, rings
+        self.channels, self.window = channels, window
+
+    @torch.no_grad()
+    def run(self) -> Tensor:
+        """The module on the newest window."""
+        rows = self.rings.view(0, 0, self.window)
+        signal = rows.view(self.window, self.rings.batch, self.channels).permute(1, 2, 0)
+        return self.module(signal.contiguous())  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The faster of two steppers and why."""
+
+    stepper: Stepper
+    recomputes: bool
+    decision: str
+    step_ms: float
+    recompute_ms: float
+
+
+def onnxruntime_available() -> bool:
+    """Whether the fast CPU path can be used."""
+    return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
+
+
+def choose_stepper(
+    module: nn.Module, network: TracedNetwork, plan: Plan, like: Tensor, executor: str
+) -> Choice:
+    """Builds reuse and recomputation, measures both and keeps the faster.
+
+    Args:
+        module: the original network.
+        network: its trace.
+        plan: the hop with reuse.
+        like: dtype and device.
+        executor: "torch" or "onnxruntime".
+    """
+    reuse = _stepper(module, network, plan, like, executor)
+    bare = make_plan(plan.nodes, network.embeddings, plan.timeline, mode=plan.mode, reuse=False)
+    recompute = _stepper(module, network, bare, like, executor, whole=True)
+    step_ms, recompute_ms = _race(reuse, recompute)
+    if step_ms <= recompute_ms:
+        text = f"reuse: {step_ms:.3f} ms per hop against {recompute_ms:.3f} ms of recomputation"
+        return Choice(reuse, False, text, step_ms, recompute_ms)
+    text = (
+        f"recomputes every window: {recompute_ms:.3f} ms per hop against {step_ms:.3f} ms with "
+        "reuse (the hop is too large or the network too small to gain)"
+    )
+    return Choice(recompute, True, text, step_ms, recompute_ms)
+
+
+def _stepper(
+    module: nn.Module,
+    network: TracedNetwork,
+    plan: Plan,
+    like: Tensor,
+    executor: str,
+    *,
+    whole: bool = False,
+) -> Stepper:
+    rings = Rings(plan, network.batch, like)
+    built: Executor
+    if executor == "onnxruntime":
+        from sensorium.streaming.onnx_executor import OnnxExecutor
+
+        built = OnnxExecutor(build_program(plan, like, network.batch), rings, network)
+    elif whole and plan.mode == "exact_window":
+        built = ModuleExecutor(module, rings, network.channels, network.window)
+    else:
+        built = TorchExecutor(build_program(plan, like, network.batch), rings, network.head)
+    return Stepper(plan, rings, built)
+
+
+def _race(a: Stepper, b: Stepper) -> tuple[float, float]:
+    """Median milliseconds per hop of each, measured in turns."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for round_number in range(_WARM_UP + _ROUNDS):
+        for stepper, spent in zip((a, b), times, strict=True):
+            start = time.perf_counter()
+            stepper.executor.run()
+            if stepper.rings.memory[0].is_cuda:
+                torch.cuda.synchronize()
+            elapsed = time.perf_counter() - start
+            stepper.rings.advance()
+            if round_number >= _WARM_UP:
+                spent.append(1e3 * elapsed)
+    return sorted(times[0])[_ROUNDS // 2], sorted(times[1])[_ROUNDS // 2]

@@ -1,0 +1,95 @@
+"""Runs a program with ONNX Runtime; the state stays outside the graph, in the rings' memory.
+
+Every session is made once. Inputs and outputs are bound to ring memory by pointer, one binding per
+phase, so that a hop neither copies state in nor out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sensorium.streaming.onnx_graph import GraphWriter
+from sensorium.streaming.onnx_head import Embedded, HeadWriter
+from sensorium.streaming.onnx_program import write_program
+from sensorium.streaming.program import Load, Program
+from sensorium.streaming.rings import Rings
+from sensorium.streaming.trace import TracedNetwork
+
+
+class OnnxExecutor:
+    """One hop in one ONNX Runtime call (plus torch for heads that ONNX nodes cannot express).
+
+    Args:
+        program: the hop.
+        rings: the stream's memory, float32 on CPU.
+        network: gives the head.
+    """
+
+    def __init__(self, program: Program, rings: Rings, network: TracedNetwork) -> None:
+        self.rings, self.network = rings, network
+        graph = GraphWriter()
+        values = write_program(graph, program)
+        self.outputs: dict[str, Tensor] = {}
+        embeddings = [
+            (values[i], program.counts[i], program.widths[i]) for i in program.embeddings
+        ]
+        self.torch_head = not self._write_head(graph, embeddings)
+        self.name = "onnxruntime" + (" + torch head" if self.torch_head else "")
+        for node, value in program.stores.items():
+            shape = (program.counts[value], program.widths[value])
+            graph.output(values[value], f"store_{node}", shape)
+        self.session = graph.session()
+        self.bindings = [self._bind(program, phase) for phase in range(rings.phases)]
+
+    def run(self) -> Tensor:
+        """Computes one hop, stores its new positions and returns the head's output."""
+        self.session.run_with_iobinding(self.bindings[self.rings.phase])
+        if not self.torch_head:
+            return self.outputs["output"].clone()
+        with torch.no_grad():
+            result: Tensor = self.network.head(*self._embeddings())
+        return result.clone()
+
+    def _embeddings(self) -> list[Tensor]:
+        batch = self.rings.batch
+        rows = [self.outputs[f"embedding_{i}"] for i in range(len(self.network.embeddings))]
+        return [x.view(-1, batch, x.shape[1]).permute(1, 2, 0).contiguous() for x in rows]
+
+    def _write_head(self, graph: GraphWriter, embeddings: list[tuple[str, int, int]]) -> bool:
+        batch = self.network.batch
+        writer = HeadWriter(graph, self.network.head, batch)
+        before = len(graph.nodes)
+        try:
+            values = [Embedded(name, rows // batch, width) for name, rows, width in embeddings]
+            name, shape = writer.write(values)
+        except NotImplementedError:
+            del graph.nodes[before:]
+            for i, (value, rows, width) in enumerate(embeddings):
+                graph.output(value, f"embedding_{i}", (rows, width))
+                self.outputs[f"embedding_{i}"] = torch.zeros(rows, width)
+            return False
+        graph.output(name, "output", shape)
+        self.outputs["output"] = torch.zeros(shape)
+        return True
+
+    def _bind(self, program: Program, phase: int) -> Any:  # noqa: ANN401
+        binding = self.session.io_binding()
+        for number, op in enumerate(program.operations):
+            if isinstance(op, Load):
+                view = self.rings.view(op.node, op.start, op.stop, phase)
+                _bind_one(binding.bind_input, f"load_{number}", view)
+        for node in program.stores:
+            ring = self.rings.specs[node]
+            view = self.rings.view(node, ring.end, ring.end + ring.step, phase)
+            _bind_one(binding.bind_output, f"store_{node}", view)
+        for name, held in self.outputs.items():
+            _bind_one(binding.bind_output, name, held)
+        return binding
+
+
+def _bind_one(bind: Any, name: str, memory: Tensor) -> None:  # noqa: ANN401
+    bind(name, "cpu", 0, np.float32, tuple(memory.shape), memory.data_ptr())
