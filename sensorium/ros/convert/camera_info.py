@@ -109,8 +109,8 @@ def _camera(
     image_K[0] /= bin_x
     image_K[1] /= bin_y
     # Pixel centres are at integers: binned pixel u covers full pixels b u to b u + b - 1.
-    image_K[0, 2] = (K[0, 2] - region.x_offset + 0.5) / bin_x - 0.5
-    image_K[1, 2] = (K[1, 2] - region.y_offset + 0.5) / bin_y - 0.5
+    image_K[0, 2] = (K[0, 2] - region.x_offset) / bin_x + (0.5 / bin_x - 0.5)
+    image_K[1, 2] = (K[1, 2] - region.y_offset) / bin_y + (0.5 / bin_y - 0.5)
     try:
         return CameraModel(width // bin_x, height // bin_y, image_K, model, coefficients)
     except FrameError as error:

@@ -34,8 +34,8 @@ _LABELS: dict[str, np.dtype[Any]] = {
 }
 
 MM_PER_M = np.float32(1000)
-# The bits of float32 65535.0, the largest 16UC1 distance.
-_LARGEST_MM_BITS = np.uint32(np.float32(65535).view(np.uint32))
+# The bits of the farthest distance that 16UC1 holds.
+_FARTHEST_BITS = np.float32(65.535).view(np.uint32)
 
 
 def color_from_image(message: Image) -> NDArray[np.uint8]:
@@ -159,15 +159,14 @@ def metres_from_millimetres(depth_mm: NDArray[np.uint16]) -> NDArray[np.float32]
 
 
 def millimetres_from_metres(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return rounded uint16 millimetres; 0 for what is not positive or beyond 65.535 m."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        millimetres = depth_m * MM_PER_M
-        np.rint(millimetres, out=millimetres)
+    """Return (H, W) rounded uint16 millimetres; 0 for what is not positive or beyond 65.535 m."""
+    metres = np.ascontiguousarray(depth_m)
+    # One pass that scales, rounds and converts.
+    millimetres = np.asarray(cv2.addWeighted(metres, 1000.0, metres, 0.0, 0.0, dtype=cv2.CV_16U))
     # As unsigned integers the bits of positive floats are in order, and those of negative numbers,
-    # infinities and NaN are above all finite positive ones: one comparison finds them all.
-    bits = millimetres.view(np.uint32)
-    bits *= bits <= _LARGEST_MM_BITS
-    return millimetres.astype(np.uint16)
+    # infinities and NaN are above them: one comparison finds everything that does not fit.
+    millimetres *= metres.view(np.uint32) <= _FARTHEST_BITS
+    return millimetres
 
 
 def with_nan_where_invalid(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
