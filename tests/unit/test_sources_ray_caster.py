@@ -155,11 +155,9 @@ def test_where_nothing_is_there_is_no_depth_and_no_class():
 def test_light_is_ambient_plus_lambert():
     light = Light(0.25, ((0.0, 0.0, 1.0),), (0.5,))
     pose = np.eye(4)
-    scene = Scene(
-        (SceneObject(1, "box", "gray", "plain", "small", pose,
-                     (Part("box", (0.2, 0.2, 0.1), pose, Texture("plain", (200.0, 100.0, 40.0))),)),),
-        None, light,
-    )  # fmt: skip
+    part = Part("box", (0.2, 0.2, 0.1), pose, Texture("plain", (200.0, 100.0, 40.0)))
+    thing = SceneObject(1, "box", "gray", "plain", "small", pose, (part,))
+    scene = Scene((thing,), None, light)
     view = RayCaster(scene, CAMERA).render(look_at(np.array((0.0, 0.9, 0.9)), np.zeros(3)), True)
     top = view.normals[..., 2] > 0.99
     side = view.normals[..., 1] > 0.99
