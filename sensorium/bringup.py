@@ -12,6 +12,7 @@ them equal.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,21 +39,19 @@ class NodePlan:
         executable: file name in ``lib/sensorium_ros`` and module in ``sensorium.nodes``.
         name: node name.
         namespace: absolute namespace, e.g. "/robot1/wrist"; "/" is the root.
-        params_file: the robot's parameter file.
-        use_sim_time: take time from /clock.
-        autostart: the node configures and activates itself.
-        log_level: severity of the node's log.
         robot_namespace: the robot's own namespace, "" for the root; its transforms live there.
+        params_file: the robot's parameter file, or None.
+        parameters: parameters set beside the file.
+        log_level: severity of the node's log.
     """
 
     executable: str
     name: str
     namespace: str
-    params_file: Path
-    use_sim_time: bool
-    autostart: bool
+    robot_namespace: str
+    params_file: Path | None
+    parameters: dict[str, bool | float | str]
     log_level: str
-    robot_namespace: str = ""
 
     @property
     def fully_qualified_name(self) -> str:
@@ -60,25 +59,30 @@ class NodePlan:
         return f"{self.namespace.rstrip('/')}/{self.name}"
 
     @property
-    def parameters(self) -> dict[str, bool]:
-        """Parameters that are set beside the file."""
-        # The bag player is the source of /clock and must not wait for it.
-        sim_time = self.use_sim_time and self.executable != "bag_player"
-        return {"use_sim_time": sim_time, "autostart": self.autostart}
+    def remappings(self) -> list[tuple[str, str]]:
+        """Topics that get other names: as in Nav2, each robot has a transform tree of its own."""
+        if not self.robot_namespace:
+            return []
+        return [(f"/{topic}", f"{self.robot_namespace}/{topic}") for topic in ("tf", "tf_static")]
+
+    @property
+    def log_arguments(self) -> list[str]:
+        """The ROS arguments that set the severity of this node's log only."""
+        logger = self.fully_qualified_name[1:].replace("/", ".")
+        return ["--log-level", f"{logger}:={self.log_level}"]
 
     @property
     def ros_arguments(self) -> list[str]:
         """The arguments that give a node its names, parameters and log level."""
         arguments = ["--ros-args", "-r", f"__node:={self.name}", "-r", f"__ns:={self.namespace}"]
-        if self.robot_namespace:
-            # As in Nav2: each robot has a transform tree of its own.
-            for topic in ("tf", "tf_static"):
-                arguments += ["-r", f"/{topic}:={self.robot_namespace}/{topic}"]
-        arguments += ["--params-file", str(self.params_file)]
+        for old, new in self.remappings:
+            arguments += ["-r", f"{old}:={new}"]
+        if self.params_file is not None:
+            arguments += ["--params-file", str(self.params_file)]
         for name, value in self.parameters.items():
-            arguments += ["-p", f"{name}:={str(value).lower()}"]
-        logger = self.fully_qualified_name[1:].replace("/", ".")
-        return [*arguments, "--log-level", f"{logger}:={self.log_level}"]
+            # JSON is YAML with every string quoted, so a path may hold any character.
+            arguments += ["-p", f"{name}:={json.dumps(value)}"]
+        return [*arguments, *self.log_arguments]
 
 
 def read_plan(
@@ -95,11 +99,7 @@ def read_plan(
         BringupError: unreadable file, no ``/**/bringup`` section, an unknown executable, a name
             used twice, an invalid namespace or log level.
     """
-    if not _NAMESPACE.match(namespace):
-        raise BringupError(f"namespace '{namespace}' is not a ROS name such as 'robot1'")
-    if log_level not in LOG_LEVELS:
-        raise BringupError(f"log_level '{log_level}' is not one of {', '.join(LOG_LEVELS)}")
-    robot = "/" + namespace.strip("/") if namespace.strip("/") else ""
+    robot = _robot_namespace(namespace, log_level)
     plans = []
     for entry in _entries(params_file):
         match = _ENTRY.match(entry)
@@ -114,11 +114,10 @@ def read_plan(
                 executable=match["executable"],
                 name=match["name"] or match["executable"],
                 namespace=robot + inner or "/",
-                params_file=params_file,
-                use_sim_time=use_sim_time,
-                autostart=autostart,
-                log_level=log_level,
                 robot_namespace=robot,
+                params_file=params_file,
+                parameters={"use_sim_time": use_sim_time, "autostart": autostart},
+                log_level=log_level,
             )
         )
     names = [plan.fully_qualified_name for plan in plans]
@@ -129,6 +128,56 @@ def read_plan(
             "([namespace/]executable:name)"
         )
     return plans
+
+
+def replay_plan(
+    bag: Path,
+    params_file: Path,
+    namespace: str = "",
+    *,
+    rate: float = 1.0,
+    loop: bool = False,
+    autostart: bool = True,
+    log_level: str = "info",
+) -> list[NodePlan]:
+    """Return a bag player and the nodes of `params_file`, which take their time from the bag.
+
+    Raises:
+        BringupError: as :func:`read_plan`, or the bag does not exist.
+    """
+    if not bag.exists():
+        raise BringupError(f"there is no bag at {bag}; give a rosbag2 directory or an .mcap file")
+    robot = _robot_namespace(namespace, log_level)
+    player = NodePlan(
+        executable="bag_player",
+        name="bag_player",
+        namespace=robot or "/",
+        robot_namespace=robot,
+        params_file=params_file,
+        # The player is the source of /clock and must not wait for it.
+        parameters={
+            "use_sim_time": False,
+            "autostart": autostart,
+            "bag": str(bag.resolve()),
+            "rate": float(rate),
+            "loop": loop,
+        },
+        log_level=log_level,
+    )
+    listeners = read_plan(
+        params_file, namespace, use_sim_time=True, autostart=autostart, log_level=log_level
+    )
+    if any(plan.executable == "bag_player" for plan in listeners):
+        raise BringupError(f"{params_file} starts a bag_player of its own; remove it for a replay")
+    return [*listeners, player]
+
+
+def _robot_namespace(namespace: str, log_level: str) -> str:
+    if not _NAMESPACE.match(namespace):
+        raise BringupError(f"namespace '{namespace}' is not a ROS name such as 'robot1'")
+    if log_level not in LOG_LEVELS:
+        raise BringupError(f"log_level '{log_level}' is not one of {', '.join(LOG_LEVELS)}")
+    return "/" + namespace.strip("/") if namespace.strip("/") else ""
 
 
 def _entries(params_file: Path) -> list[str]:

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (up,):
-        module.add_parser(commands)
+        module.add_parsers(commands)
     chosen = parser.parse_args(arguments)
     try:
         result: int = chosen.run(chosen)

@@ -1,4 +1,4 @@
-"""`sensorium up`: start the nodes of a parameter file on a machine without `ros2 launch`."""
+"""`sensorium up` and `sensorium replay`: what the launch files do, without `ros2 launch`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sensorium.bringup import LOG_LEVELS, NodePlan, read_plan
+from sensorium.bringup import LOG_LEVELS, NodePlan, read_plan, replay_plan
 from sensorium.processes import ManagedProcess, supervise
 from sensorium.share import parameter_file
 
 _RESPAWNS = 3
 
 
-def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's sub-parser type is private
-    """Add the sub-command."""
+def add_parsers(commands: Any) -> None:  # noqa: ANN401 - argparse's sub-parser type is private
+    """Add the sub-commands `up` and `replay`."""
     parser = commands.add_parser("up", help="start the nodes of a parameter file")
     parser.add_argument(
         "params_file", help="path of a parameter file, or the name of a shipped one ('rendered')"
     )
-    parser.add_argument("--namespace", default="", help="namespace of the robot, e.g. robot1")
     parser.add_argument("--use-sim-time", action="store_true", help="take time from /clock")
+    _add_common(parser)
+    parser.set_defaults(run=lambda arguments: _start(arguments, _up_plan(arguments)))
+    parser = commands.add_parser("replay", help="play a bag into the nodes of a parameter file")
+    parser.add_argument("bag", type=Path, help="rosbag2 directory or .mcap file")
+    parser.add_argument("--params-file", default="replay", help="path or name of a shipped one")
+    parser.add_argument("--rate", type=float, default=1.0, help="speed, 1.0 is real time")
+    parser.add_argument("--loop", action="store_true", help="start again at the end")
+    _add_common(parser)
+    parser.set_defaults(run=lambda arguments: _start(arguments, _replay_plan(arguments)))
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--namespace", default="", help="namespace of the robot, e.g. robot1")
     parser.add_argument(
         "--no-autostart", action="store_true", help="leave the nodes unconfigured for a manager"
     )
@@ -32,18 +44,31 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's sub-parser t
         help="all nodes in one process, which hand arrays to each other in memory",
     )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print the commands, start nothing")
-    parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Start the nodes and wait; Ctrl-C stops them all."""
-    plans = read_plan(
+def _up_plan(arguments: argparse.Namespace) -> list[NodePlan]:
+    return read_plan(
         parameter_file(arguments.params_file),
         arguments.namespace,
         use_sim_time=arguments.use_sim_time,
         autostart=not arguments.no_autostart,
         log_level=arguments.log_level,
     )
+
+
+def _replay_plan(arguments: argparse.Namespace) -> list[NodePlan]:
+    return replay_plan(
+        arguments.bag,
+        parameter_file(arguments.params_file),
+        arguments.namespace,
+        rate=arguments.rate,
+        loop=arguments.loop,
+        autostart=not arguments.no_autostart,
+        log_level=arguments.log_level,
+    )
+
+
+def _start(arguments: argparse.Namespace, plans: list[NodePlan]) -> int:
     commands = container_command(plans) if arguments.container else node_commands(plans)
     if arguments.dry_run:
         for name, command in commands.items():
@@ -72,7 +97,7 @@ def container_command(plans: list[NodePlan]) -> dict[str, list[str]]:
     """The one command that runs every node in one process."""
     command = [sys.executable, "-m", "sensorium.nodes.container"]
     for plan in plans:
-        command += ["--node", plan.executable, *plan.ros_arguments, "--"]
+        command += ["--node", plan.executable, *plan.ros_arguments]
     return {"container": command}
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -20,6 +19,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 from sensorium.ros.diagnostics import RateMonitor, Status
+from sensorium.ros.qos import overriding_options
 
 
 class MonitoredSubscription:
@@ -58,7 +58,7 @@ class MonitoredSubscription:
                 incompatible_qos=self._note_incompatible,
                 message_lost=self._note_lost,
             ),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=overriding_options(),
         )
         self.topic = self.subscription.topic_name
         self._reliability = qos.reliability
@@ -120,6 +120,13 @@ class MonitoredSubscription:
         self.lost = event.total_count
 
 
+class ExplainableInput(Protocol):
+    """An input that can say in one sentence how it is."""
+
+    def explain(self) -> str:
+        """Say what is known about this input."""
+
+
 class WaitingReport:
     """Says, after `after_s` seconds without output, which inputs a node lacks.
 
@@ -133,7 +140,7 @@ class WaitingReport:
     def __init__(
         self,
         node: Node,
-        inputs: Callable[[], Sequence[MonitoredSubscription]],
+        inputs: Callable[[], Sequence[ExplainableInput]],
         after_s: float,
         notes: Callable[[], Sequence[str]] = tuple,
     ) -> None:

@@ -7,14 +7,11 @@ a missing file) or ERROR (a bug, out of memory), after which everything is relea
 
 from __future__ import annotations
 
-import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from sensorium.ros.parameters import ParameterBinding
@@ -159,6 +156,7 @@ class ManagedNode(LifecycleNode, Generic[C]):
             except Exception:
                 self.get_logger().error(f"undoing {name} failed:\n{traceback.format_exc()}")
             return TransitionCallbackReturn.FAILURE if mendable else TransitionCallbackReturn.ERROR
+        self.get_logger().info(f"{name} done")
         return TransitionCallbackReturn.SUCCESS
 
     def _autostart(self) -> None:
@@ -167,20 +165,3 @@ class ManagedNode(LifecycleNode, Generic[C]):
         self._autostart_timer = None
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
-
-
-def run(make_node: Callable[[], ManagedNode[Any]], arguments: Sequence[str] | None = None) -> None:
-    """Run one node until SIGINT, SIGTERM or shutdown; the body of every node's ``main``."""
-    rclpy.init(args=list(sys.argv if arguments is None else arguments))
-    node = None
-    try:
-        node = make_node()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()

@@ -21,7 +21,16 @@ _TF_STATIC_QOS = QoSProfile(
 
 
 class TransformError(LookupError):
-    """No transform between two frames at a time; the text says which link is missing or too old."""
+    """No transform between two frames at a time; the text says which link is missing or too old.
+
+    Attributes:
+        may_arrive: True when only newer transforms of a known link are lacking, so that waiting
+            helps.
+    """
+
+    def __init__(self, text: str, *, may_arrive: bool = False) -> None:
+        super().__init__(text)
+        self.may_arrive = may_arrive
 
 
 class _Edge:
@@ -58,7 +67,8 @@ class _Edge:
             first, last = self.stamps[0] / 1e9, self.stamps[-1] / 1e9
             raise TransformError(
                 f"transform {self.parent} <- {child} is known from {first:.3f} s to {last:.3f} s, "
-                f"asked for {stamp_ns / 1e9:.3f} s"
+                f"asked for {stamp_ns / 1e9:.3f} s",
+                may_arrive=after > 0,
             )
         before_ns, after_ns = self.stamps[after - 1], self.stamps[after]
         fraction = (stamp_ns - before_ns) / (after_ns - before_ns)
@@ -88,8 +98,8 @@ class TransformBuffer:
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float = 0.0) -> Float64:
         """Return ``target_from_source`` (4, 4) at `stamp_ns`, interpolated, never extrapolated.
 
-        Waits up to `timeout_s` for transforms to arrive; call it from a worker, not from the
-        executor's thread, when the timeout is not 0.
+        Waits up to `timeout_s` for newer transforms of links that are known; call it from a worker,
+        not from the executor's thread, when the timeout is not 0.
 
         Raises:
             TransformError: the frames are not connected or the stamp lies outside what is known.
@@ -99,9 +109,9 @@ class TransformBuffer:
             while True:
                 try:
                     return self._lookup(target, source, stamp_ns)
-                except TransformError:
+                except TransformError as error:
                     remaining = deadline - time.monotonic()
-                    if remaining <= 0:
+                    if remaining <= 0 or not error.may_arrive:
                         raise
                     self._condition.wait(remaining)
 

@@ -1,7 +1,7 @@
 """Fixtures for tests that run real nodes over real DDS.
 
-Every test session has a ROS domain of its own, so that two sessions on one machine (or a robot on the
-same network) never hear each other.
+Every test session has a ROS domain of its own, so that two sessions on one machine (or a robot on
+the same network) never hear each other.
 """
 
 import os

@@ -1,0 +1,249 @@
+"""An RGB-D camera: a RealSense, a recording, a rendered scene, or the topics of a driver."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from sensorium.configuration import ConfigurationError, parameter
+from sensorium.frames import RgbdFrame
+from sensorium.ros.convert.errors import ConversionError
+from sensorium.ros.diagnostics import Diagnostics, Durations, RateMonitor, Rejections, Status
+from sensorium.ros.inputs import WaitingReport
+from sensorium.ros.lifecycle import ManagedNode
+from sensorium.ros.qos import OUTPUT_QOS, QOS_NAMES, qos_profile
+from sensorium.ros.rgbd_output import GroundTruthOutput, RgbdOutput
+from sensorium.ros.running import run
+from sensorium.ros.tf import TransformBuffer, TransformListener
+from sensorium.ros.topic_source import TopicsConfiguration, TopicSource
+from sensorium.sources import (
+    FrameNames,
+    RealsenseConfiguration,
+    RecordingConfiguration,
+    RejectedFrame,
+    RenderedConfiguration,
+    RgbdSource,
+    SourceConfiguration,
+    SourceFrame,
+    open_source,
+)
+
+_READ_TIMEOUT_S = 0.2
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Parameters of the node."""
+
+    source: str = parameter(
+        "rendered", "Where frames come from.",
+        choices=("rendered", "recording", "realsense", "topics"),
+    )  # fmt: skip
+    camera_name: str = parameter("camera", "Name of the camera, unique on the robot.")
+    color_optical_frame: str = parameter(
+        "camera_color_optical_frame", "Frame of colour and of depth registered to it."
+    )
+    depth_optical_frame: str = parameter(
+        "camera_depth_optical_frame", "Frame of depth that is not registered to colour."
+    )
+    world_frame: str = parameter("map", "Fixed frame of the poses that a source has.")
+    publish_tf: bool = parameter(
+        True, "Publish world_frame <- camera on /tf when the source has poses."
+    )
+    speed: float = parameter(
+        1.0, "Pace of recordings and rendered scenes: 1 is real time, 0 as fast as possible.",
+        minimum=0.0, maximum=1000.0,
+    )  # fmt: skip
+    restamp: bool = parameter(
+        True, "Recordings and rendered scenes: shift the stamps so that the first frame is now."
+    )
+    qos: str = parameter(OUTPUT_QOS, "QoS of the published images.", choices=QOS_NAMES)
+    waiting_report_s: float = parameter(
+        5.0, "Silence after which the node says what it waits for [s].", minimum=0.5, maximum=3600.0
+    )
+    rendered: RenderedConfiguration = field(default_factory=RenderedConfiguration)
+    recording: RecordingConfiguration = field(default_factory=RecordingConfiguration)
+    realsense: RealsenseConfiguration = field(default_factory=RealsenseConfiguration)
+    topics: TopicsConfiguration = field(default_factory=TopicsConfiguration)
+
+
+class RgbdCamera(ManagedNode[Configuration]):
+    """Publishes one camera's frames: ``rgbd``, standard image topics, TF."""
+
+    def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - rclpy's own
+        self._source: RgbdSource | None = None
+        self._output: RgbdOutput | None = None
+        self._truth: GroundTruthOutput | None = None
+        self._listener: TransformListener | None = None
+        self._thread: threading.Thread | None = None
+        self._running = threading.Event()
+        self._transforms = TransformBuffer()
+        self._rate = RateMonitor()
+        self._work = Durations()
+        self._late = 0
+        super().__init__("rgbd_camera", Configuration, **arguments)
+        self._rejections = Rejections(self)
+        self._waiting = WaitingReport(
+            self, self._inputs, self.configuration.waiting_report_s, self._source_notes
+        )
+        self._diagnostics = Diagnostics(self, self.configuration.camera_name, self._fill)
+
+    def set_up(self) -> None:
+        """Make the publishers and open what can fail, so that configure reports it."""
+        configuration = self.configuration
+        if not configuration.camera_name:
+            raise ConfigurationError("parameter 'camera_name' is empty; name the camera")
+        from_topics = configuration.source == "topics"
+        self._output = RgbdOutput(
+            self, qos_profile(configuration.qos), publish_tf=configuration.publish_tf,
+            only_rgbd=from_topics,
+        )  # fmt: skip
+        if configuration.source == "rendered":
+            self._truth = GroundTruthOutput(self, qos_profile(configuration.qos))
+        if not from_topics:
+            self._source = self._open()
+
+    def start(self) -> None:
+        """Begin to publish."""
+        if self.configuration.source == "topics":
+            self._listener = TransformListener(self, self._transforms)
+            self._source = TopicSource(
+                self, self.configuration.topics, self._names(), self._transforms
+            )
+        elif self._source is None or self._source.finished:
+            self._source = self._open()
+        self._running.set()
+        self._thread = threading.Thread(target=self._publish_all, name="rgbd", daemon=True)
+        self._thread.start()
+        self._waiting.output()
+
+    def stop(self) -> None:
+        """End publishing; a recording starts anew at the next activation."""
+        self._running.clear()
+        if self._thread is not None:
+            self._thread.join(5.0)
+            self._thread = None
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def tear_down(self) -> None:
+        """Release the source and the publishers."""
+        for part in (self._source, self._output, self._truth):
+            if part is not None:
+                part.close()
+        self._source = self._output = self._truth = None
+
+    def _names(self) -> FrameNames:
+        c = self.configuration
+        return FrameNames(
+            c.camera_name, c.color_optical_frame, c.depth_optical_frame, c.world_frame
+        )
+
+    def _open(self) -> RgbdSource:
+        c = self.configuration
+        chosen = SourceConfiguration(c.source, c.rendered, c.recording, c.realsense)
+        return open_source(chosen, self._names())
+
+    def _publish_all(self) -> None:
+        source = self._source
+        assert source is not None  # noqa: S101 - start() opened it
+        first_stamp_ns: int | None = None
+        first_time_s = 0.0
+        shift_ns = 0
+        while self._running.is_set() and not source.finished:
+            result = source.read(_READ_TIMEOUT_S)
+            if result is None:
+                continue
+            if isinstance(result, RejectedFrame):
+                self._rejections.add(result.reason, result.detail)
+                continue
+            if not source.live:
+                stamp_ns = result.frame.stamp_ns
+                if first_stamp_ns is None:
+                    first_stamp_ns, first_time_s = stamp_ns, time.monotonic()
+                    if self.configuration.restamp:
+                        shift_ns = self.get_clock().now().nanoseconds - stamp_ns
+                self._keep_pace(first_time_s, (stamp_ns - first_stamp_ns) / 1e9)
+            self._publish(result, shift_ns)
+        if source.finished and self._running.is_set():
+            self.get_logger().info(f"source '{self.configuration.source}' has ended")
+
+    def _keep_pace(self, first_time_s: float, elapsed_s: float) -> None:
+        speed = self.configuration.speed
+        if speed == 0:
+            return
+        wait_s = first_time_s + elapsed_s / speed - time.monotonic()
+        if wait_s < 0:
+            self._late += 1
+        while wait_s > 0 and self._running.is_set():
+            time.sleep(min(wait_s, _READ_TIMEOUT_S))
+            wait_s = first_time_s + elapsed_s / speed - time.monotonic()
+
+    def _publish(self, result: SourceFrame, shift_ns: int) -> None:
+        started = time.monotonic()
+        frame = _shifted(result.frame, shift_ns)
+        apart = None if result.color_apart is None else _shifted(result.color_apart, shift_ns)
+        assert self._output is not None  # noqa: S101 - made by set_up
+        try:
+            self._output.publish(frame, apart)
+            if self._truth is not None and result.truth is not None:
+                truth = result.truth
+                self._truth.publish(frame, truth.depth_m, truth.class_ids, truth.instance_ids)
+        except ConversionError as error:
+            self._rejections.add("stamp", str(error))
+            return
+        if result.apart_reason:
+            self.get_logger().info(
+                f"colour is published apart from depth: {result.apart_reason}", once=True
+            )
+        self._rate.tick()
+        self._work.add(time.monotonic() - started)
+        self._waiting.output()
+
+    def _inputs(self) -> list[Any]:
+        return list(self._source.inputs.values()) if isinstance(self._source, TopicSource) else []
+
+    def _source_notes(self) -> list[str]:
+        return [self._source.status] if self._source is not None and self._source.status else []
+
+    def _fill(self, status: Status) -> None:
+        status.value("source", self.configuration.source)
+        status.value("published", self._rate.count)
+        status.value("rate_hz", self._rate.rate_hz)
+        status.value("late", self._late)
+        self._work.describe(status, "publish")
+        self._rejections.describe(status)
+        if self.last_failure:
+            status.error(self.last_failure)
+        source = self._source
+        if source is not None and source.status:
+            status.warn(source.status)
+        if isinstance(source, TopicSource):
+            source.describe(status)
+        if self.is_active and source is not None and not source.finished:
+            self._waiting.describe(status)
+
+
+def _shifted(frame: RgbdFrame, shift_ns: int) -> RgbdFrame:
+    return dataclasses.replace(frame, stamp_ns=frame.stamp_ns + shift_ns) if shift_ns else frame
+
+
+def make_node(**arguments: Any) -> RgbdCamera:  # noqa: ANN401
+    """Make the node."""
+    return RgbdCamera(**arguments)
+
+
+def main() -> None:
+    """Run the node."""
+    run([make_node])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Launch actions of planned nodes, for the launch files (needs `launch` and `launch_ros`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from sensorium.bringup import NodePlan
+from sensorium.ros.transport import transport_environment
+
+_RESPAWN_DELAY_S = 2.0
+
+
+def node_actions(plans: Sequence[NodePlan], *, respawn: bool = False) -> list[Any]:
+    """Return the actions that set the DDS transport and start each node.
+
+    Args:
+        plans: what to start.
+        respawn: start a node again when it ends by itself.
+    """
+    from launch.actions import LogInfo, SetEnvironmentVariable
+    from launch_ros.actions import Node
+
+    variables, notes = transport_environment(dict(os.environ))
+    actions: list[Any] = [LogInfo(msg=f"sensorium: {note}") for note in notes]
+    actions += [SetEnvironmentVariable(name, value) for name, value in variables.items()]
+    for plan in plans:
+        files = [] if plan.params_file is None else [str(plan.params_file)]
+        actions.append(
+            Node(
+                package="sensorium_ros",
+                executable=plan.executable,
+                name=plan.name,
+                namespace=plan.namespace,
+                parameters=[*files, plan.parameters],
+                remappings=plan.remappings,
+                arguments=["--ros-args", *plan.log_arguments],
+                output="screen",
+                respawn=respawn,
+                respawn_delay=_RESPAWN_DELAY_S,
+            )
+        )
+    return actions
