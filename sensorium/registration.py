@@ -96,7 +96,7 @@ def _border_index(position_px: Float32, size_px: int) -> NDArray[np.int32]:
     """Return the nearest pixel plus one; 0 or size_px + 1 for NaN and what is outside."""
     # fmax and fmin prefer the number over the NaN.
     shifted = np.fmax(position_px + np.float32(1.5), 0)
-    return np.fmin(shifted, np.float32(size_px + 1.5)).astype(np.int32)
+    return np.asarray(np.fmin(shifted, np.float32(size_px + 1.5)), np.int32)
 
 
 def _fill_cracks(depth_m: Float32) -> None:
