@@ -7,11 +7,14 @@ levels and points, so the whole layer is one weighted sum of rows of the value t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+# Zero pixels added to the height and the width of a level.
+FRAME = 3
 
 
 class DeformableAttention(nn.Module):
@@ -48,58 +51,77 @@ class DeformableAttention(nn.Module):
         """
         batch, queries, _ = query.shape
         shape = (batch, queries, self.heads, self.levels, self.points)
-        offsets_px = self.sampling_offsets(query).view(*shape, 2)
+        offset_x_px, offset_y_px = self.sampling_offsets(query).view(*shape, 2).unbind(-1)
         weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1).view(shape)
-        wh = torch.tensor([(w, h) for h, w in sizes], device=query.device, dtype=query.dtype)
         # Pixel centres lie at (i + 0.5) / size; offsets are in pixels of their own level.
-        points_px = reference_xy[:, None, None, None] * wh[:, None] + offsets_px - 0.5
-        table = self.value_proj(values).reshape(-1, query.shape[-1] // self.heads)
-        sampled = _gather_bilinear(table, points_px, weights, sizes)
+        scale = reference_xy.new_tensor([(w, h) for h, w in sizes])
+        centre_px = (reference_xy[:, None, None] * scale - 0.5)[..., None, :]
+        sampled = _gather_bilinear(
+            self.value_proj(values),
+            centre_px[..., 0] + offset_x_px,
+            centre_px[..., 1] + offset_y_px,
+            weights,
+            sizes,
+        )
         output: Tensor = self.output_proj(sampled.view(batch, queries, -1))
         return output
 
 
 def _gather_bilinear(
-    table: Tensor, points_px: Tensor, weights: Tensor, sizes: Sequence[tuple[int, int]]
+    values: Tensor, x_px: Tensor, y_px: Tensor, weights: Tensor, sizes: Sequence[tuple[int, int]]
 ) -> Tensor:
     """Sum bilinear samples over levels and points.
 
     Args:
-        table: (B * N * heads, d) value rows, N the pixels of all levels.
-        points_px: (B, Q, heads, levels, points, 2) x and y in pixels of the level.
+        values: (B, N, heads * d), N the pixels of all levels.
+        x_px: (B, Q, heads, levels, points) in pixels of the level; outside of it values are zero.
+        y_px: The same.
         weights: (B, Q, heads, levels, points).
         sizes: (height, width) of each level.
 
     Returns:
         (B * Q * heads, d).
     """
-    batch, _, heads, levels, points, _ = points_px.shape
-    device = table.device
-    starts = [sum(h * w for h, w in sizes[:i]) for i in range(levels)]
-    pixels = sum(h * w for h, w in sizes)
-    limits = torch.tensor([(w - 1, h - 1) for h, w in sizes], device=device).view(levels, 1, 2)
-    start = torch.tensor(starts, device=device).view(levels, 1)
-    head = torch.arange(heads, device=device).view(heads, 1, 1)
-    first_row = (torch.arange(batch, device=device) * pixels).view(batch, 1, 1, 1, 1)
+    batch, _, heads, levels, points = weights.shape
+    device = values.device
+    table = torch.cat([_framed(x, size) for x, size in _split_levels(values, sizes)], 1)
+    strides = [w + FRAME for _, w in sizes]
+    starts = [sum((h + FRAME) * (w + FRAME) for h, w in sizes[:i]) for i in range(levels)]
+    stride, start, width, height = (
+        torch.tensor(numbers, device=device, dtype=torch.int32).view(levels, 1)
+        for numbers in (strides, starts, [w for _, w in sizes], [h for h, _ in sizes])
+    )
+    picture = torch.arange(batch, device=device, dtype=torch.int32).view(batch, 1, 1, 1, 1)
+    head = torch.arange(heads, device=device, dtype=torch.int32).view(heads, 1, 1)
 
-    corner_px = points_px.detach().floor()
-    toward_next = points_px - corner_px
-    corner = corner_px.long()
-    rows, row_weights = [], []
-    for dy in (0, 1):
-        for dx in (0, 1):
-            xy = corner + torch.tensor((dx, dy), device=device)
-            inside = ((xy >= 0) & (xy <= limits)).all(-1)
-            xy = torch.minimum(xy.clamp_min(0), limits)
-            pixel = first_row + start + xy[..., 1] * (limits[..., 0] + 1) + xy[..., 0]
-            rows.append(pixel * heads + head)
-            share_x = toward_next[..., 0] if dx else 1 - toward_next[..., 0]
-            share_y = toward_next[..., 1] if dy else 1 - toward_next[..., 1]
-            row_weights.append(weights * share_x * share_y * inside)
+    # One pixel beyond the edge all values are zero, so farther points may be moved there.
+    x_px = torch.minimum(x_px.clamp_min(-1), width)
+    y_px = torch.minimum(y_px.clamp_min(-1), height)
+    left, top = x_px.detach().floor(), y_px.detach().floor()
+    to_right, to_bottom = x_px - left, y_px - top
+    pixel = start + (top.int() + 1) * stride + left.int() + 1
+    row = (picture * table.shape[1] + pixel) * heads + head
+    below = stride * heads
+    upper, lower = weights * (1 - to_bottom), weights * to_bottom
     bag = (-1, levels * points * 4)
     return functional.embedding_bag(
-        torch.stack(rows, -1).view(bag),
-        table,
-        per_sample_weights=torch.stack(row_weights, -1).view(bag),
+        torch.stack((row, row + heads, row + below, row + below + heads), -1).view(bag),
+        table.reshape(-1, table.shape[-1] // heads),
+        per_sample_weights=torch.stack(
+            (upper * (1 - to_right), upper * to_right, lower * (1 - to_right), lower * to_right), -1
+        ).view(bag),
         mode="sum",
     )
+
+
+def _split_levels(
+    values: Tensor, sizes: Sequence[tuple[int, int]]
+) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+    parts = torch.split(values, [h * w for h, w in sizes], 1)
+    yield from zip(parts, sizes, strict=True)
+
+
+def _framed(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Surround (B, h * w, C) pixels with zeros: one before, two after in both directions."""
+    grid = values.view(len(values), *size, -1)
+    return functional.pad(grid, (0, 0, 1, FRAME - 1, 1, FRAME - 1)).flatten(1, 2)

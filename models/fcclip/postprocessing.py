@@ -109,7 +109,8 @@ class MaskScaler:
         limit = GROUP_VALUES_GPU if self.mask_logits.is_cuda else GROUP_VALUES_CPU
         largest = max(h * w for h, w in (self.padded_size, self.original_size))
         size = max(1, limit // largest)
-        for positions in torch.split(torch.arange(len(queries), device=queries.device), size):
+        for start in range(0, len(queries), size):
+            positions = torch.arange(start, min(start + size, len(queries)), device=queries.device)
             yield positions, self.full(queries[positions])
 
 

@@ -1,0 +1,1 @@
+"""Vocabulary data files of the tokenizer; a package, so that installers copy them."""
