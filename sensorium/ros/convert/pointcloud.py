@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 
-from sensorium.ros.convert.buffers import append_bytes, as_array, bytes_of
+from sensorium.ros.convert.buffers import as_array, bytes_of
 from sensorium.ros.convert.errors import ConversionError
 from sensorium.ros.convert.header import header
 
@@ -28,6 +28,9 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     PointField.FLOAT32: np.dtype(np.float32),
     PointField.FLOAT64: np.dtype(np.float64),
 }
+
+# Rows of a table are filled column by column while they are in the second-level cache.
+_BLOCK_POINTS = 16384
 
 
 def cloud_from_points(
@@ -67,39 +70,41 @@ def cloud_from_points(
         columns.append(("rgb", _packed_rgb(as_array(colors, "colors"), shape)))
     if confidence is not None:
         columns.append(("confidence", _checked(confidence, "confidence", shape)))
-    width = len(columns)
-    fields = [
-        PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
-        for index, (name, _) in enumerate(columns)
-    ]
     if features is not None:
-        feature = as_array(features, "features")
-        if feature.ndim != len(shape) + 1 or feature.shape[:-1] != shape or not feature.shape[-1]:
-            raise ConversionError(
-                f"features are {feature.shape}; they must be {(*shape, 'C >= 1')}"
-            )
-        count = feature.shape[-1]
+        columns.append(("feature", _checked_features(features, shape)))
+    fields, width = [], 0
+    for name, values in columns:
+        count = values.shape[-1] if name == "feature" else 1
         fields.append(
-            PointField(name="feature", offset=4 * width, datatype=PointField.FLOAT32, count=count)
+            PointField(name=name, offset=4 * width, datatype=PointField.FLOAT32, count=count)
         )
         width += count
-    table = np.empty((*shape, width), dtype=_FLOAT)
-    for index, (_, values) in enumerate(columns):
-        table[..., index] = values
-    if features is not None:
-        table[..., len(columns) :] = feature
-    point_step = 4 * width
     message = PointCloud2(
         header=header(stamp_ns, frame_id),
         height=shape[0] if len(shape) == 2 else 1,
         width=shape[-1],
         fields=fields,
         is_bigendian=False,
-        point_step=point_step,
-        row_step=point_step * shape[-1],
+        point_step=4 * width,
+        row_step=4 * width * shape[-1],
         is_dense=bool(np.isfinite(points).all()),
     )
-    append_bytes(message.data, table)
+    size = points[..., 0].size
+    # Grown and filled in place: a cloud of an image has megabytes, and assigning them to the
+    # message would copy them.
+    data = message.data
+    data.append(0)
+    data *= 4 * width * size
+    table = np.frombuffer(data, dtype=_FLOAT).reshape(size, width)
+    flat = [
+        values.reshape(size, field.count)
+        for field, (_, values) in zip(fields, columns, strict=True)
+    ]
+    for start in range(0, size, _BLOCK_POINTS):
+        part = slice(start, start + _BLOCK_POINTS)
+        for field, values in zip(fields, flat, strict=True):
+            column = field.offset // 4
+            table[part, column : column + field.count] = values[part]
     return message
 
 
@@ -232,7 +237,14 @@ def _packed_rgb(colors: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.floa
 
 
 def _checked(values: Any, name: str, shape: tuple[int, ...]) -> NDArray[Any]:  # noqa: ANN401
-    array = as_array(values, name)
-    if array.shape != shape:
-        raise ConversionError(f"{name} is {array.shape}; it must be {shape} like the points")
-    return array
+    checked = as_array(values, name)
+    if checked.shape != shape:
+        raise ConversionError(f"{name} is {checked.shape}; it must be {shape} like the points")
+    return checked
+
+
+def _checked_features(features: Any, shape: tuple[int, ...]) -> NDArray[Any]:  # noqa: ANN401
+    checked = as_array(features, "features")
+    if checked.ndim != len(shape) + 1 or checked.shape[:-1] != shape or not checked.shape[-1]:
+        raise ConversionError(f"features are {checked.shape}; they must be {(*shape, 'C >= 1')}")
+    return checked
