@@ -23,6 +23,7 @@ MOST_TOUCHED = 0.95
 """From this share of padded embedding positions on, "exact_window" is refused."""
 
 Mode = Literal["exact_window", "stream"]
+Recompute = Literal["auto", "never", "always"]
 ExecutorName = Literal["auto", "torch", "onnxruntime"]
 
 
@@ -35,6 +36,7 @@ def convert(
     mode: Mode = "exact_window",
     batch: int = 1,
     executor: ExecutorName = "auto",
+    recompute: Recompute = "auto",
 ) -> SignalStream:
     """Converts a windowed network into a stream that never computes the overlap twice.
 
@@ -50,6 +52,8 @@ def convert(
             that was trained so (``SignalPadded``).
         batch: independent streams.
         executor: "onnxruntime" (float32 on CPU), "torch", or "auto": onnxruntime where it applies.
+        recompute: "auto" measures a hop with reuse and one by recomputing the window, and keeps
+            the faster (``report.decision`` tells); "never" and "always" skip the measurement.
 
     Returns:
         The stream, self-checked and reset.
@@ -61,10 +65,15 @@ def convert(
     """
     if mode not in ("exact_window", "stream"):
         raise ValueError(f"mode is {mode!r}, expected 'exact_window' or 'stream'")
-    request = _Request(window, hop, channels, mode, batch, _choose_executor(module, executor))
+    if recompute not in ("auto", "never", "always"):
+        raise ValueError(f"recompute is {recompute!r}, expected 'auto', 'never' or 'always'")
+    chosen = _choose_executor(module, executor)
+    request = _Request(window, hop, channels, mode, batch, chosen, recompute)
     network, stream = _build(module, request)
-    like = _like(module)
-    parity = check_parity(module, network, stream, lambda m: _build(m, request), like)
+    same = dataclasses.replace(
+        request, recompute="always" if stream.report.recomputes else "never"
+    )
+    parity = check_parity(module, network, stream, lambda m: _build(m, same), _like(module))
     stream.report = dataclasses.replace(stream.report, parity=parity)
     return stream
 
@@ -77,10 +86,12 @@ class _Request:
     mode: Mode
     batch: int
     executor: str
+    recompute: Recompute
 
 
 def _like(module: nn.Module) -> Tensor:
-    parameter = next(module.parameters(), None)
+    held = [*module.parameters(), *module.buffers()]
+    parameter = next((tensor for tensor in held if tensor.is_floating_point()), None)
     if parameter is None:
         return torch.zeros(0)
     return torch.zeros(0, dtype=parameter.dtype, device=parameter.device)
@@ -125,7 +136,9 @@ def _build(module: nn.Module, request: _Request) -> tuple[TracedNetwork, SignalS
         )
     like = _like(module)
     plan = make_plan(network.trunk, network.embeddings, times, mode=request.mode)
-    choice = choose_stepper(module, network, plan, like, request.executor)
+    choice = choose_stepper(
+        module, network, plan, like, executor=request.executor, recompute=request.recompute
+    )
     with torch.no_grad():
         example = torch.zeros(request.batch, request.channels, request.window).to(like)
         output_shape = tuple(module(example).shape)

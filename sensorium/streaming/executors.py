@@ -44,8 +44,8 @@ class Choice:
     stepper: Stepper
     recomputes: bool
     decision: str
-    step_ms: float
-    recompute_ms: float
+    step_ms: float | None
+    recompute_ms: float | None
 
 
 def onnxruntime_available() -> bool:
@@ -54,7 +54,13 @@ def onnxruntime_available() -> bool:
 
 
 def choose_stepper(
-    module: nn.Module, network: TracedNetwork, plan: Plan, like: Tensor, executor: str
+    module: nn.Module,
+    network: TracedNetwork,
+    plan: Plan,
+    like: Tensor,
+    *,
+    executor: str,
+    recompute: str,
 ) -> Choice:
     """Builds reuse and recomputation, measures both and keeps the faster.
 
@@ -64,11 +70,17 @@ def choose_stepper(
         plan: the hop with reuse.
         like: dtype and device.
         executor: "torch" or "onnxruntime".
+        recompute: "auto" measures; "never" and "always" build only one.
     """
-    reuse = _stepper(module, network, plan, like, executor)
+    if recompute == "never":
+        reuse = _stepper(module, network, plan, like, executor)
+        return Choice(reuse, False, "reuse, as asked (not measured)", None, None)
     bare = make_plan(plan.nodes, network.embeddings, plan.timeline, mode=plan.mode, reuse=False)
-    recompute = _stepper(module, network, bare, like, executor, whole=True)
-    step_ms, recompute_ms = _race(reuse, recompute)
+    whole = _stepper(module, network, bare, like, executor, whole=True)
+    if recompute == "always":
+        return Choice(whole, True, "recomputes, as asked (not measured)", None, None)
+    reuse = _stepper(module, network, plan, like, executor)
+    step_ms, recompute_ms = _race(reuse, whole)
     if step_ms <= recompute_ms:
         text = f"reuse: {step_ms:.3f} ms per hop against {recompute_ms:.3f} ms of recomputation"
         return Choice(reuse, False, text, step_ms, recompute_ms)
@@ -76,7 +88,7 @@ def choose_stepper(
         f"recomputes every window: {recompute_ms:.3f} ms per hop against {step_ms:.3f} ms with "
         "reuse (the hop is too large or the network too small to gain)"
     )
-    return Choice(recompute, True, text, step_ms, recompute_ms)
+    return Choice(whole, True, text, step_ms, recompute_ms)
 
 
 def _stepper(

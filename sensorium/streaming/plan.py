@@ -8,14 +8,12 @@ computed and that padding does not touch come from a ring, the rest is computed 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from sensorium.streaming.errors import NotStreamableError
 from sensorium.streaming.geometry import (
     Positions,
     Timeline,
@@ -25,7 +23,7 @@ from sensorium.streaming.geometry import (
     positions_per_hop,
     reads,
 )
-from sensorium.streaming.operators import INDEX_ONLY, Fill, Pool, TrunkNode
+from sensorium.streaming.operators import INDEX_ONLY, Fill, TrunkNode
 
 Constants = npt.NDArray[np.float64]
 
@@ -41,17 +39,12 @@ class Read:
 
 @dataclass(frozen=True)
 class Ring:
-    """Positions [first, end) of a node that earlier hops computed; each hop appends ``step``.
-
-    ``fills`` says what stands before the start of the signal, by position as counted when the
-    first row appears.
-    """
+    """Positions [first, end) of a node that earlier hops computed; each hop appends ``step``."""
 
     node: int
     first: int
     end: int
     step: int
-    fills: dict[int, Fill] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -70,7 +63,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything one hop does. ``rings[0]`` holds the signal; its new samples are written first."""
+    """Everything one hop does. ``rings[0]`` holds the signal; its new samples are written first.
+
+    ``settling`` counts the rows at the start of a signal that are computed in one piece, because
+    some layer still reads its padding before the first sample.
+    """
 
     nodes: Sequence[TrunkNode]
     mode: str
@@ -78,7 +75,7 @@ class Plan:
     steps: list[Step]
     rings: dict[int, Ring]
     embeddings: list[Read]
-    intervals: list[tuple[int, int]]
+    settling: int
 
     @property
     def macs_per_hop(self) -> int:
@@ -120,7 +117,7 @@ class _Planner:
             self.intervals = [(-(10**9), length) for length in self.lengths]
         self.step = [positions_per_hop(node, times.hop) for node in nodes]
         self.demand: dict[int, list[Positions]] = {i: [] for i in range(len(nodes))}
-        self.fills: dict[int, dict[int, Fill]] = {i: {} for i in range(len(nodes))}
+        self.settling = 1
 
     def plan(self, embeddings: Sequence[int]) -> Plan:
         outputs = [self._embedding(i) for i in embeddings]
@@ -138,9 +135,7 @@ class _Planner:
                 steps.append(Step(index, rows, tuple(self._read(index, i, taps) for i in inputs)))
         rings[0] = self._signal_ring()
         steps.reverse()
-        return Plan(
-            self.nodes, self.mode, self.times, steps, rings, outputs, self.intervals
-        )
+        return Plan(self.nodes, self.mode, self.times, steps, rings, outputs, self.settling)
 
     def _embedding(self, index: int) -> Read:
         node = self.nodes[index]
@@ -154,19 +149,18 @@ class _Planner:
         known = (wanted >= start) & (wanted < stop - step)
         if not self.reuse or not known.any():
             return wanted, None
-        ring = Ring(index, int(wanted[known][0]), stop - step, step, self.fills[index])
+        ring = Ring(index, int(wanted[known][0]), stop - step, step)
         return np.union1d(wanted[~known], np.arange(stop - step, stop)), ring
 
     def _signal_ring(self) -> Ring:
         end = self.times.first_row_samples
         old = end - self.times.hop
         first = min([old, *(int(wanted.min()) for wanted in self.demand[0] if wanted.size)])
-        return Ring(0, first, old, self.times.hop, self.fills[0])
+        first = min(first, 0) if self.windowed else first
+        return Ring(0, first, old, self.times.hop)
 
     def _read(self, reader: int | None, source: int, taps: Positions) -> Read:
         """Resolves positions of ``source`` through padding, cropping and upsampling."""
-        if not self.windowed:
-            self._collect_fills(reader, source, taps)
         positions = taps
         constants = np.full(taps.shape, np.nan)
         fill: Fill = 0.0 if reader is None else fill_of(self.nodes[reader])
@@ -176,6 +170,9 @@ class _Planner:
                 if fill != "edge":
                     constants[outside & np.isnan(constants)] = float(fill)
                 positions = np.clip(positions, 0, self.lengths[source] - 1)
+            elif positions.size:
+                behind = -(int(positions.min()) // self.step[source])
+                self.settling = max(self.settling, behind)
             if not isinstance(self.nodes[source].op, INDEX_ONLY):
                 break
             fill = fill_of(self.nodes[source])
@@ -184,40 +181,3 @@ class _Planner:
         real = np.isnan(constants)
         self.demand[source].append(positions[real])
         return Read(source, positions, None if real.all() else constants)
-
-    def _collect_fills(self, reader: int | None, source: int, taps: Positions) -> None:
-        """Notes what a ring must hold before the signal's start, for the hops that still see it."""
-        if reader is not None and isinstance(self.nodes[reader].op, Pool):
-            divided = getattr(self.nodes[reader].op, "divisor", None) is None
-            partial = divided and getattr(self.nodes[reader].op, "kind", "") == "avg"
-        else:
-            partial = False
-        step = self.step[source]
-        count = max(0, math.ceil(-int(taps.min()) / step)) if taps.size else 0
-        for ahead in range(1, count + 1):
-            self._collect(reader, source, np.unique(taps + ahead * step), partial)
-
-    def _collect(self, reader: int | None, source: int, taps: Positions, partial: bool) -> None:
-        fill: Fill = 0.0 if reader is None else fill_of(self.nodes[reader])
-        positions = taps
-        filled: dict[int, Fill] = {}
-        chosen: npt.NDArray[np.object_] = np.full(taps.shape, None, dtype=object)
-        while True:
-            chosen[(positions < 0) & (chosen == None)] = fill  # noqa: E711 (element-wise)
-            if not isinstance(self.nodes[source].op, INDEX_ONLY):
-                break
-            fill = fill_of(self.nodes[source])
-            positions = reads(self.nodes[source], positions)[:, 0]
-            source = self.nodes[source].inputs[0]
-        for position, value in zip(positions, chosen, strict=True):
-            if value is not None:
-                filled[int(position)] = value
-        for position, value in filled.items():
-            held = self.fills[source].setdefault(position, value)
-            if held != value or partial or position >= 0:
-                raise NotStreamableError(
-                    self.nodes[source].layer,
-                    f"its readers see {held} and {value} before the start of the signal when the "
-                    f"hop is {self.times.hop}",
-                    "use a smaller hop, a longer window, or mode='exact_window'",
-                )

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sensorium.streaming.operators import TrunkNode
 from sensorium.streaming.plan import Plan, Ring
 
 _MIN_PHASES = 4
@@ -69,20 +68,14 @@ class Rings:
             self.memory[node][: ring.length * self.batch] = live.clone()
         self.phase = 0
 
-    def fill(self, nodes: list[TrunkNode], values: list[Tensor]) -> None:
-        """Starts a stream from the values (batch, channels, positions) before the first hop."""
+    def fill(self, values: list[Tensor], hops: int) -> None:
+        """Starts from values (batch, channels, positions) known before hop number ``hops``."""
         self.phase = 0
         for node, ring in self.specs.items():
-            value = values[node]
-            first, end = ring.first + ring.step, ring.end + ring.step
-            known = value[..., max(0, first) : end].permute(2, 0, 1)
-            self.memory[node][: ring.length * self.batch].view(
-                ring.length, self.batch, nodes[node].channels
-            )[ring.length - known.shape[0] :] = known
-            for position in range(first, min(0, end)):
-                fill = ring.fills.get(position, 0.0)
-                rows = self.view(node, position - ring.step, position - ring.step + 1)
-                rows[:] = value[..., 0] if fill == "edge" else float(fill)
+            first, end = ring.first + hops * ring.step, ring.end + hops * ring.step
+            rows = values[node][..., first:end].permute(2, 0, 1)
+            held = self.memory[node][: ring.length * self.batch]
+            held.copy_(rows.reshape(held.shape))
 
     def live(self) -> dict[str, Tensor]:
         """A copy of every ring's content, named by ring."""

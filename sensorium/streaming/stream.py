@@ -60,7 +60,11 @@ class SignalStream:
     @property
     def timeline(self) -> Timeline:
         """When rows appear and which samples they describe."""
-        return self._stepper.plan.timeline
+        return self._plan.timeline
+
+    @property
+    def _plan(self) -> Plan:
+        return self._stepper.plan
 
     @property
     def delay(self) -> int:
@@ -130,7 +134,7 @@ class SignalStream:
         if "received" not in state:
             raise ValueError("load_state: 'received' is missing; pass what state() returned")
         received = int(state["received"])
-        started = received >= self.timeline.first_row_samples
+        started = received >= self._settled_samples
         pending: list[Tensor] = []
         if started:
             self._stepper.rings.restore(state)
@@ -142,6 +146,11 @@ class SignalStream:
             pending = [held.to(self._like)]
         self._received, self._started, self._pending = received, started, pending
 
+    @property
+    def _settled_samples(self) -> int:
+        """Samples after which hops are stepped instead of computed in one piece."""
+        return self.timeline.first_row_samples + (self._plan.settling - 1) * self.timeline.hop
+
     def _hop(self, samples: Tensor) -> Tensor | None:
         self._received += samples.shape[2]
         if self._started:
@@ -152,21 +161,23 @@ class SignalStream:
         return self._start(torch.cat(self._pending, dim=2))
 
     def _start(self, signal: Tensor) -> Tensor:
-        network, plan = self._network, self._stepper.plan
-        windowed = plan.mode == "exact_window"
+        """A row computed in one piece; the last of these fills the rings."""
+        network = self._network
+        windowed = self._plan.mode == "exact_window"
         first = signal[..., : self.timeline.window] if windowed else signal
         values = evaluate_trunk(network.trunk, first, open_end=not windowed)
-        at = self.timeline.first_window_start
+        at = self._received - self.timeline.delay - self.timeline.window
         embeddings = []
         for index in network.embeddings:
             node = network.trunk[index]
             start = 0 if windowed else int(at / node.stride)
             embeddings.append(values[index][..., start : start + node.length].contiguous())
-        values[0] = signal
-        self._stepper.rings.fill(network.trunk, values)
-        self._pending, self._started = [], True
-        row = network.head(*embeddings)
-        return row.clone()  # type: ignore[no-any-return]
+        if self._received == self._settled_samples:
+            values[0] = signal
+            self._stepper.rings.fill(values, self._plan.settling)
+            self._pending, self._started = [], True
+        row: Tensor = network.head(*embeddings)
+        return row.clone()
 
     def _step(self, samples: Tensor) -> Tensor:
         rings = self._stepper.rings
