@@ -78,7 +78,6 @@ setup(
         "torch>=2.4",
     ],
     extras_require={
-        "rendered": ["mujoco-core>=4.0,<5"],
         "realsense": ["pyrealsense2>=2.55", "libusb-package>=1.0.26"],
         "streaming": ["onnx>=1.16", "onnxruntime>=1.17"],
     },

@@ -1,7 +1,7 @@
 """Make the virtual environment that `make demo` and `make test` run in.
 
-Standard library only: it runs under the system's Python. Quick when nothing has changed. Says what is
-missing, and which command installs it, when something is.
+Standard library only: it runs under the system's Python. Quick when nothing has changed. Says what
+is missing, and which command installs it, when something is.
 """
 
 from __future__ import annotations
@@ -61,9 +61,7 @@ def main() -> int:
         environment,
     )  # fmt: skip
     step("Sensorium and its messages (compiles for half a minute)")
-    run(
-        [*pip, "install", "-q", "--no-deps", "--no-build-isolation", "-e", str(ROOT)], environment
-    )
+    run([*pip, "install", "-q", "--no-deps", "--no-build-isolation", "-e", str(ROOT)], environment)
     stamp.write_text(wanted)
     return 0
 
@@ -78,8 +76,8 @@ def missing_prerequisites() -> list[str]:
         )
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
         problems.append(
-            f"{platform.system()} on {platform.machine()}: the ROS 2 wheels are for Linux on x86-64. "
-            "On other machines install ROS 2 and build with colcon (docs/installation.md)"
+            f"{platform.system()} on {platform.machine()}: the ROS 2 wheels are for Linux on "
+            "x86-64. On other machines install ROS 2 and build with colcon (docs/installation.md)"
         )
     if shutil.which("g++") is None and shutil.which("c++") is None:
         problems.append("no C++ compiler (it builds the messages): sudo apt install g++")
