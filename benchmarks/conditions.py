@@ -16,7 +16,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
-_PACKAGES = ("numpy", "torch", "opencv-python-headless", "rclpy", "rmw-fastrtps-cpp")
+_PACKAGES = (
+    "numpy",
+    "torch",
+    "opencv-python-headless",
+    "rclpy",
+    "ros-rmw-fastrtps-cpp",
+    "ros-fastdds",
+)
 # They change what is measured, so they belong to the result.
 _VARIABLES = (
     "ROS_DISTRO",
