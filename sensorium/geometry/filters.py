@@ -137,6 +137,7 @@ class SelfFilter:
             camera_from_link: (4, 4) pose of each link in the optical frame at the view's stamp.
         """
         on_robot = np.zeros(points_m.shape[:2], np.bool_)
+        depth_m = np.ascontiguousarray(points_m[..., 2])
         missing = tuple(link for link in self.links if link not in camera_from_link)
         for capsule in self._capsules:
             pose = camera_from_link.get(capsule.link)
@@ -145,9 +146,15 @@ class SelfFilter:
             start, end = transform_points(pose, np.stack((capsule.start_m, capsule.end_m)))
             radius = capsule.radius_m + self._padding_m
             region = _image_region(start, end, radius, camera)
-            if region is not None:
-                inside = _within(points_m[region], start, end, radius)
-                on_robot[region] |= inside
+            if region is None:
+                continue
+            # Most points beside a capsule in the image are behind it: depth alone rules them out.
+            nearest, farthest = min(start[2], end[2]) - radius, max(start[2], end[2]) + radius
+            depth = depth_m[region]
+            row, column = np.nonzero((depth >= nearest) & (depth <= farthest))
+            row, column = row + region[0].start, column + region[1].start
+            inside = _within(points_m[row, column], start, end, radius)
+            on_robot[row[inside], column[inside]] = True
         return SelfFilterResult(on_robot, missing)
 
 
@@ -157,14 +164,14 @@ def _within(
     end: NDArray[np.float64],
     radius_m: float,
 ) -> NDArray[np.bool_]:
-    """Return which points (h, w, 3) lie within a radius of a segment; NaN points do not."""
+    """Return which points (N, 3) lie within a radius of a segment."""
     axis = (end - start).astype(np.float32)
     offset = points_m - start.astype(np.float32)
     length_squared = float(axis @ axis)
     if length_squared > 0:
         along = (offset @ axis / np.float32(length_squared)).clip(0, 1)
-        offset -= along[..., None] * axis
-    inside: NDArray[np.bool_] = np.einsum("hwc,hwc->hw", offset, offset) <= radius_m**2
+        offset -= along[:, None] * axis
+    inside: NDArray[np.bool_] = np.einsum("nc,nc->n", offset, offset) <= radius_m**2
     return inside
 
 

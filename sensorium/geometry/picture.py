@@ -91,14 +91,21 @@ def draw_map_from_above(
         cv2.putText(picture, "the map is empty", (40, height_px // 2), _FONT, 1.0, (255,) * 3, 2)
         return picture
     points = cloud.points_m.astype(np.float64)
-    low, high = np.percentile(points, (1, 99), axis=0)
-    centre, radius = (low + high) / 2, max(0.5 * float(np.linalg.norm(high - low)), 0.1)
+    # Single stray points must not make the rest small.
+    low, high = np.percentile(points, (0.5, 99.5), axis=0)
+    points = points[((points >= low) & (points <= high)).all(axis=1)]
+    centre = (low + high) / 2
     camera = pinhole(width_px, height_px, 0.9 * width_px)
     zenith = np.asarray(up, np.float64) / np.linalg.norm(up)
     sideways = np.cross(zenith, (0.6, 0.8, 0.0) if abs(zenith[2]) > 0.5 else (0.0, 0.6, 0.8))
     back = 0.85 * zenith + 0.5 * sideways / np.linalg.norm(sideways)
-    eye = centre + back / np.linalg.norm(back) * radius * 2.4 * 0.9 * width_px / height_px
-    return draw_map(cloud, camera, look_at(eye, centre, zenith))
+    pose = look_at(centre + back, centre, zenith)
+    # Step back until every point is within the picture with a margin of 4 % to each side.
+    x, y, z = ((points - centre) @ pose[:3, :3]).T
+    focal = camera.K[0, 0] / 0.46
+    distance = np.maximum(np.abs(x) * focal / width_px, np.abs(y) * focal / height_px) - z
+    pose[:3, 3] = centre - pose[:3, 2] * max(float(distance.max(initial=0.0)), 0.2)
+    return draw_map(cloud, camera, pose)
 
 
 def look_at(
