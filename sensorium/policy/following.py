@@ -126,7 +126,8 @@ def follow(
         braked = np.copysign(np.maximum(np.abs(velocity) - budget, 0.0), velocity)
         slack = _ROUNDING * (1.0 + np.abs(braked))
         could_stop &= (braked <= highest + slack) & (braked >= lowest - slack)
-        ending |= np.abs(desired) > at_rest_in_time
+        reachable = np.minimum(limits.velocity, np.abs(velocity) + budget)
+        ending |= np.minimum(np.abs(desired), reachable) > at_rest_in_time
         chosen = np.clip(desired, velocity - budget, velocity + budget)
         # Braking is a choice that always exists; rounding must not push the bounds past it.
         chosen = np.clip(chosen, np.minimum(lowest, braked), np.maximum(highest, braked))

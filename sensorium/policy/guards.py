@@ -88,9 +88,27 @@ class MotionGuard:
     def reset(self) -> None:
         """Forgets the last command: the next one begins at the measured position, at rest.
 
-        Call it only when the robot stands still (activation, end of an emergency stop).
+        Call it only when the robot stands still.
         """
         self._commanded = None
+
+    def begin(self, measured: NDArray[np.float64], now_ns: int) -> None:
+        """Prepares a new run.
+
+        The last command is kept where the robot stands within ``max_jump`` of it, because the
+        controller still holds it; otherwise the run begins at the measured position, at rest.
+
+        Args:
+            measured: (J,) present positions [rad or m].
+            now_ns: The present time.
+        """
+        if self._commanded is not None and (
+            now_ns < self._commanded.start_ns
+            or (
+                np.abs(self._commanded.at(now_ns).positions - measured) > self._settings.max_jump
+            ).any()
+        ):
+            self.reset()
 
     def check_chunk(
         self, chunk: ActionChunk, measured: NDArray[np.float64], now_ns: int
