@@ -54,8 +54,8 @@ class FusionConfiguration:
         maximum=10_000.0,
     )  # fmt: skip
     min_weight: float = parameter(
-        1.5, "Weight in frames from which a voxel counts as observed when points are extracted.",
-        minimum=0.0, maximum=10_000.0, read_only=False,
+        0.5, "Weight from which a voxel counts as observed when points are extracted; a frame "
+        "adds its confidence, at most 1.", minimum=0.0, maximum=10_000.0, read_only=False,
     )  # fmt: skip
 
 
