@@ -92,7 +92,9 @@ def test_panoptic_map_and_segments_equal_the_published_ones_exactly(result, gold
     assert result.panoptic.dtype == torch.int32
     assert np.array_equal(result.panoptic, golden["out.panoptic_seg"])
     published = json.loads(str(golden["segments"]))
-    ours = [{"id": s.id, "isthing": s.is_thing, "category_id": s.category_id} for s in result.segments]
+    ours = [
+        {"id": s.id, "isthing": s.is_thing, "category_id": s.category_id} for s in result.segments
+    ]
     assert ours == published
 
 
@@ -142,7 +144,8 @@ def test_post_processing_of_synthetic_queries_equals_the_published_one(model, go
 def test_all_published_keys_and_shapes_are_ours(table, config):
     lines = (REFERENCE / table).read_text().splitlines()
     published = {
-        key: tuple(ast.literal_eval(shape)) for key, shape, _ in (line.split("\t") for line in lines)
+        key: tuple(ast.literal_eval(shape))
+        for key, shape, _ in (line.split("\t") for line in lines)
     }
     with torch.device("meta"):
         model = FCCLIP(config)

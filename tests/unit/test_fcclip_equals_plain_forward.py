@@ -14,7 +14,7 @@ CASES = [
     pytest.param((120, 200), 11, {}, id="landscape, resized down"),
     pytest.param((90, 61), 12, {"overlap_threshold": 0.8}, id="portrait, resized up"),
     pytest.param(
-        (64, 260), 13, {"long_edge_px": 200, "object_mask_threshold": 0.3}, id="long edge limited"
+        (64, 260), 13, {"long_edge_px": 200, "object_mask_threshold": 0.2}, id="long edge limited"
     ),
     pytest.param(
         (96, 128),
