@@ -64,6 +64,10 @@ def load_policy(directory: str | Path, *, device: str = "cpu") -> Policy:
             f"{directory / CONFIGURATION_FILE}: policy type '{policy_type}' does not run here; "
             f"types that do: {', '.join(sorted(_LOADERS))}."
         )
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise UnsupportedError(
+            f"device '{device}' was asked for, but torch finds no CUDA device; use device 'cpu'."
+        )
     return loader(directory, fields, torch.device(device))
 
 

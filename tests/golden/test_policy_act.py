@@ -1,5 +1,6 @@
 """ACT against the golden tensors of the checkpoint directory in shared/ (LeRobot 0.4.4)."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,21 @@ def test_the_policy_describes_its_inputs_and_outputs(policy):
         "observation.images.wrist": (3, 96, 128),
     }
     assert (policy.chunk_size, policy.action_size) == (10, 6)
+
+
+def test_temporal_ensembling_by_configuration_weighs_golden_chunks_by_the_formula(
+    golden, steps, tmp_path
+):
+    for file in CHECKPOINT.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    configuration = json.loads((CHECKPOINT / "config.json").read_text())
+    configuration |= {"temporal_ensemble_coeff": 0.01, "n_action_steps": 1}
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").write_text(json.dumps(configuration))
+    policy = load_policy(tmp_path)
+    chunks = golden["chunk"][:, 0].astype(np.float64)
+    for now, step in enumerate(steps):
+        weights = np.exp(-0.01 * np.arange(now + 1))
+        predictions = np.stack([chunks[made][now - made] for made in range(now + 1)])
+        expected = (weights[:, None] * predictions).sum(axis=0) / weights.sum()
+        np.testing.assert_allclose(policy.select_action(step), expected, rtol=0, atol=TOLERANCE)

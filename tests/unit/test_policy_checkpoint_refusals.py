@@ -257,3 +257,9 @@ def test_an_unknown_normalization_mode_is_refused(checkpoint):
     )
     with pytest.raises(UnsupportedError, match="WHITEN"):
         load_policy(checkpoint)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there_is_refused_by_name(checkpoint):
+    with pytest.raises(UnsupportedError, match=r"'cuda:0'.*no CUDA device"):
+        load_policy(checkpoint, device="cuda:0")

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sensorium.policy.chunks import ActionChunk, ChunkBuffer, CrossFade
 from sensorium.policy.emergency_stop import EmergencyStop
@@ -253,3 +255,68 @@ def test_a_silent_emergency_stop_topic_with_a_timeout_forbids_to_start():
 def test_senseless_constants_are_refused():
     with pytest.raises(ValueError, match="control_period_ns"):
         SupervisorSettings(control_period_ns=2_000 * MS)
+
+
+EVENTS = [
+    *["chunk"] * 8,
+    *["nothing"] * 4,
+    *["late", "nan", "far", "rough", "press", "release", "start", "stop", "new", "mute", "speak"],
+    "sleep",
+]
+
+
+def offer_something(robot, event, random):
+    """Offers a good chunk or a faulty one, as the event says."""
+    speed = random.uniform(-2.5, 2.5)
+    if event == "chunk":
+        robot.offer(delay_ms=int(random.integers(0, 200)), speed=speed)
+    elif event == "late":
+        robot.offer(delay_ms=int(random.integers(900, 3_000)), speed=speed)
+    elif event == "nan":
+        robot.offer(edit=lambda rows: rows.__setitem__((3, 0), np.inf))
+    elif event == "far":
+        robot.offer(edit=lambda rows: rows.__setitem__(slice(2, None), rows[2:] + 1.2))
+    elif event == "rough":
+        robot.offer(edit=lambda rows: rows.__iadd__(random.normal(scale=0.1, size=rows.shape)))
+
+
+def interfere(robot, event):
+    """Presses, releases, starts, stops or cuts the joint state, as the event says."""
+    if event in ("press", "release"):
+        robot.emergency_stop.report(event == "press", robot.now_ns)
+        robot.emergency_stop.release(robot.now_ns)
+    elif event == "start":
+        robot.supervisor.start(robot.now_ns)
+    elif event == "stop":
+        decision = robot.supervisor.stop(robot.now_ns)
+        robot.trajectory = decision.trajectory if decision.publish else robot.trajectory
+    elif event == "new":
+        robot.supervisor.new_instruction(robot.now_ns)
+    elif event in ("mute", "speak"):
+        robot.reporting = event == "speak"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(EVENTS), min_size=20, max_size=200), st.integers(0, 2**31))
+def test_no_sequence_of_faults_makes_the_robot_jump_or_leave_its_limits(events, seed):
+    random = np.random.default_rng(seed)
+    robot = Robot()
+    robot.drive(10)
+    for event in events:
+        offer_something(robot, event, random)
+        interfere(robot, event)
+        running = robot.supervisor.state is SupervisorState.RUNNING
+        decision = robot.step(tick=event != "sleep")
+        if decision is not None and decision.publish:
+            assert robot.trajectory.end_ns <= robot.now_ns + 500 * MS
+            assert running
+        if decision is not None and decision.stopped:
+            assert robot.log.counts[decision.stopped.reason] >= 1
+    path = np.array(robot.positions)
+    assert (path >= LIMITS.lower - 1e-9).all()
+    assert (path <= LIMITS.upper + 1e-9).all()
+    velocity = np.diff(path, axis=0) / (TICK_NS / 1e9)
+    assert (np.abs(velocity) <= LIMITS.velocity + 1e-6).all()
+    # Velocity changes at points, each after a line of at most 50 ms.
+    change = np.abs(np.diff(velocity, axis=0))
+    assert (change <= LIMITS.acceleration * 0.1 + 1e-6).all()
