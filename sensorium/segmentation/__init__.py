@@ -1,0 +1,1 @@
+"""Segmentation without ROS: evaluation on COCO-format panoptic data."""
