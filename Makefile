@@ -33,7 +33,7 @@ test-numpy1: setup  ## The tests of the ROS-free library again, under NumPy 1.26
 lint: setup  ## ruff and mypy
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
-	@$(RUN) mypy
+	@$(RUN) python3 tools/typecheck.py
 
 format: setup  ## Format the code
 	@$(RUN) ruff check --fix .
