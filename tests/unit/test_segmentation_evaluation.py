@@ -68,7 +68,7 @@ def test_crowds_and_void_have_no_class():
 
 
 def test_a_model_evaluated_on_its_own_output_is_perfect(tmp_path):
-    model = small_model(21)
+    model = small_model(22)
     (tmp_path / "images").mkdir()
     names = ["mug,cups", "floor,ground", "blue wall"]
     model.set_vocabulary(names, things=[0])
@@ -89,7 +89,7 @@ def test_a_model_evaluated_on_its_own_output_is_perfect(tmp_path):
 
 def test_a_name_list_of_another_length_is_refused(tmp_path):
     with pytest.raises(ValueError, match="2 names for 3 categories"):
-        predict_with_model(small_model(21), tmp_path, CATEGORIES, ["cup", "floor"])
+        predict_with_model(small_model(22), tmp_path, CATEGORIES, ["cup", "floor"])
 
 
 def test_a_file_of_another_format_is_refused(tmp_path):

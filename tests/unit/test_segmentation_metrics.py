@@ -106,10 +106,13 @@ def random_panoptic(random, size=24, segments=9):
     for i in range(1, segments + 1):
         y, x = random.integers(0, size - 6, 2)
         ids[y : y + random.integers(4, 12), x : x + random.integers(4, 12)] = i
-    labels = [
-        SegmentLabel(int(i), int(random.choice([CUP, FLOOR])), bool(random.random() < 0.15))
-        for i in np.unique(ids[ids > 0])
-    ]
+    labels, crowds = [], set()
+    for i in np.unique(ids[ids > 0]).tolist():
+        category = int(random.choice([CUP, FLOOR]))
+        # panopticapi knows one crowd per class and picture.
+        crowd = random.random() < 0.15 and category not in crowds
+        crowds |= {category} if crowd else set()
+        labels.append(SegmentLabel(i, category, crowd))
     return ids, labels
 
 
