@@ -7,9 +7,18 @@ from typing import Any
 
 from rclpy.node import Node
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
 from sensorium.bags import OfferedQos
-from sensorium.ros.inputs import SubscriptionEventCallbacks
-from sensorium.ros.raw_topics import message_class, overrides, recording_profile
+from sensorium.ros.raw_topics import (
+    asked_as_offer,
+    message_class,
+    overrides,
+    recording_profile,
+)
 
 
 class RawSubscription:
@@ -52,27 +61,20 @@ class RawSubscription:
 
     def adapt(self, offers: Sequence[OfferedQos]) -> None:
         """Subscribe anew when a publisher has come that offers less than is asked for."""
-        if not offers:
+        profile = recording_profile([*offers, asked_as_offer(self._profile)])
+        if (profile.reliability, profile.durability) == (
+            self._profile.reliability,
+            self._profile.durability,
+        ):
             return
-        needed = recording_profile(offers)
-        weaker = (needed.reliability, needed.durability) != (
-            self._profile.reliability,
-            self._profile.durability,
+        self._node.get_logger().warning(
+            f"{self._topic}: a publisher offers less than was asked for; subscribing anew as "
+            f"{profile.reliability.name.lower()}, {profile.durability.name.lower()}"
         )
-        asked = recording_profile([*offers, _as_offer(self._profile)])
-        unsuited = (asked.reliability, asked.durability) != (
-            self._profile.reliability,
-            self._profile.durability,
-        )
-        if weaker and unsuited:
-            self._node.get_logger().warning(
-                f"{self._topic}: a publisher offers less than was asked for; subscribing anew as "
-                f"{asked.reliability.name.lower()}, {asked.durability.name.lower()}"
-            )
-            self._profile = asked
-            self.close()
-            self._lost_before, self._lost = self.lost, 0
-            self._subscription = self._subscribe()
+        self._profile = profile
+        self._lost_before, self._lost = self.lost, 0
+        self.close()
+        self._subscription = self._subscribe()
 
     def close(self) -> None:
         """Destroy the subscription."""

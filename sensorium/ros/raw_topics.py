@@ -99,10 +99,13 @@ def recording_profile(offers: Sequence[OfferedQos]) -> QoSProfile:
         history=HistoryPolicy.KEEP_LAST,
         depth=_LATCHED_RECORDING_DEPTH if durable else _RECORDING_DEPTH,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        durability=(
-            DurabilityPolicy.TRANSIENT_LOCAL if durable else DurabilityPolicy.VOLATILE
-        ),
+        durability=(DurabilityPolicy.TRANSIENT_LOCAL if durable else DurabilityPolicy.VOLATILE),
     )
+
+
+def asked_as_offer(profile: QoSProfile) -> OfferedQos:
+    """Return the offer that a subscription with this profile just accepts."""
+    return OfferedQos(_RELIABILITY[profile.reliability], _DURABILITY[profile.durability])
 
 
 def offers_of(node: Node, topic: str) -> list[OfferedQos]:
