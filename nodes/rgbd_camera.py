@@ -14,6 +14,7 @@ from sensorium.ros.convert.errors import ConversionError
 from sensorium.ros.diagnostics import Diagnostics, Durations, RateMonitor, Rejections, Status
 from sensorium.ros.inputs import WaitingReport
 from sensorium.ros.lifecycle import ManagedNode
+from sensorium.ros.pace import Pace
 from sensorium.ros.qos import OUTPUT_QOS, QOS_NAMES, qos_profile
 from sensorium.ros.rgbd_output import GroundTruthOutput, RgbdOutput
 from sensorium.ros.running import run
@@ -60,6 +61,10 @@ class Configuration:
     restamp: bool = parameter(
         True, "Recordings and rendered scenes: shift the stamps so that the first frame is now."
     )
+    wait_for_subscribers_s: float = parameter(
+        0.0, "Recordings and rendered scenes: longest wait for a subscriber before the start [s].",
+        minimum=0.0, maximum=3600.0,
+    )  # fmt: skip
     qos: str = parameter(OUTPUT_QOS, "QoS of the published images.", choices=QOS_NAMES)
     waiting_report_s: float = parameter(
         5.0, "Silence after which the node says what it waits for [s].", minimum=0.5, maximum=3600.0
@@ -83,7 +88,7 @@ class RgbdCamera(ManagedNode[Configuration]):
         self._transforms = TransformBuffer()
         self._rate = RateMonitor()
         self._work = Durations()
-        self._late = 0
+        self._pace: Pace | None = None
         super().__init__("rgbd_camera", Configuration, **arguments)
         self._rejections = Rejections(self)
         self._waiting = WaitingReport(
@@ -115,6 +120,7 @@ class RgbdCamera(ManagedNode[Configuration]):
             )
         elif self._source is None or self._source.finished:
             self._source = self._open()
+        self._pace = None
         self._running.set()
         self._thread = threading.Thread(target=self._publish_all, name="rgbd", daemon=True)
         self._thread.start()
@@ -154,8 +160,11 @@ class RgbdCamera(ManagedNode[Configuration]):
     def _publish_all(self) -> None:
         source = self._source
         assert source is not None  # noqa: S101 - start() opened it
-        first_stamp_ns: int | None = None
-        first_time_s = 0.0
+        assert self._output is not None  # noqa: S101 - made by set_up
+        configuration = self.configuration
+        if not source.live:
+            self._output.wait_for_subscriber(configuration.wait_for_subscribers_s, self._running)
+        self._pace = pace = Pace(configuration.speed, self._running)
         shift_ns = 0
         while self._running.is_set() and not source.finished:
             result = source.read(_READ_TIMEOUT_S)
@@ -165,26 +174,11 @@ class RgbdCamera(ManagedNode[Configuration]):
                 self._rejections.add(result.reason, result.detail)
                 continue
             if not source.live:
-                stamp_ns = result.frame.stamp_ns
-                if first_stamp_ns is None:
-                    first_stamp_ns, first_time_s = stamp_ns, time.monotonic()
-                    if self.configuration.restamp:
-                        shift_ns = self.get_clock().now().nanoseconds - stamp_ns
-                self._keep_pace(first_time_s, (stamp_ns - first_stamp_ns) / 1e9)
+                now_ns = self.get_clock().now().nanoseconds if configuration.restamp else None
+                shift_ns = pace.wait(result.frame.stamp_ns, now_ns)
             self._publish(result, shift_ns)
         if source.finished and self._running.is_set():
             self.get_logger().info(f"source '{self.configuration.source}' has ended")
-
-    def _keep_pace(self, first_time_s: float, elapsed_s: float) -> None:
-        speed = self.configuration.speed
-        if speed == 0:
-            return
-        wait_s = first_time_s + elapsed_s / speed - time.monotonic()
-        if wait_s < 0:
-            self._late += 1
-        while wait_s > 0 and self._running.is_set():
-            time.sleep(min(wait_s, _READ_TIMEOUT_S))
-            wait_s = first_time_s + elapsed_s / speed - time.monotonic()
 
     def _publish(self, result: SourceFrame, shift_ns: int) -> None:
         started = time.monotonic()
@@ -211,13 +205,14 @@ class RgbdCamera(ManagedNode[Configuration]):
         return list(self._source.inputs.values()) if isinstance(self._source, TopicSource) else []
 
     def _source_notes(self) -> list[str]:
-        return [self._source.status] if self._source is not None and self._source.status else []
+        notes = [self._source.status] if self._source is not None and self._source.status else []
+        return [*notes, "a subscriber (wait_for_subscribers_s)"] if self._pace is None else notes
 
     def _fill(self, status: Status) -> None:
         status.value("source", self.configuration.source)
         status.value("published", self._rate.count)
         status.value("rate_hz", self._rate.rate_hz)
-        status.value("late", self._late)
+        status.value("late", self._pace.late if self._pace else 0)
         self._work.describe(status, "publish")
         self._rejections.describe(status)
         if self.last_failure:

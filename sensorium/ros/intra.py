@@ -69,6 +69,11 @@ class IntraProcessBus:
             receiver(frame)
         return len(receivers)
 
+    def has_receiver(self, topic: str) -> bool:
+        """True when somebody in this process receives `topic`."""
+        with self._lock:
+            return bool(self._receivers.get(topic))
+
     def _announce(self, topic: str, is_offered: bool) -> None:
         for _, on_offer in list(self._receivers.get(topic, ())):
             on_offer(is_offered)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,9 @@ from sensorium.ros.convert.pose import stamped_transform
 from sensorium.ros.convert.rgbd_frame import message_from_frame
 from sensorium.ros.intra import BUS
 from sensorium.ros.qos import overriding_options
+
+_SETTLE_S = 0.5
+_POLL_S = 0.02
 
 
 class RgbdOutput:
@@ -104,6 +109,23 @@ class RgbdOutput:
             )
             self._image(frame, f"{group}/{image}", image_from_depth, frame.depth_m)
             self._info(frame, f"{group}/camera_info", frame.depth_camera)
+
+    def wait_for_subscriber(self, wait_s: float, running: threading.Event) -> None:
+        """Wait up to `wait_s` until somebody listens to frames or images, or `running` is cleared.
+
+        So that a recording is not begun before those who want it have found it.
+        """
+        deadline_s = time.monotonic() + wait_s
+        images = [topic for topic in self._publishers if not topic.endswith("camera_info")]
+        while running.is_set() and time.monotonic() < deadline_s:
+            if BUS.has_receiver(self._topic):
+                return
+            if any(self._wanted(topic) for topic in images):
+                # A subscriber is matched a little later on its own side; best effort would lose
+                # what is published before.
+                time.sleep(_SETTLE_S)
+                return
+            time.sleep(_POLL_S)
 
     def _wanted(self, topic: str) -> bool:
         publisher = self._publishers.get(topic)
