@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.streaming.errors import NotStreamableError
+from sensorium.streaming.executors import choose_stepper, onnxruntime_available
 from sensorium.streaming.geometry import clean_intervals, positions_per_hop, timeline
 from sensorium.streaming.operators import INDEX_ONLY
-from sensorium.streaming.executors import choose_stepper, onnxruntime_available
 from sensorium.streaming.plan import make_plan
 from sensorium.streaming.report import StreamReport, head_macs, layer_costs
 from sensorium.streaming.selfcheck import check_parity
@@ -70,9 +70,7 @@ def convert(
     chosen = _choose_executor(module, executor)
     request = _Request(window, hop, channels, mode, batch, chosen, recompute)
     network, stream = _build(module, request)
-    same = dataclasses.replace(
-        request, recompute="always" if stream.report.recomputes else "never"
-    )
+    same = dataclasses.replace(request, recompute="always" if stream.report.recomputes else "never")
     parity = check_parity(module, network, stream, lambda m: _build(m, same), _like(module))
     stream.report = dataclasses.replace(stream.report, parity=parity)
     return stream

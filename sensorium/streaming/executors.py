@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from sensorium.streaming.lookahead import find_split
 from sensorium.streaming.plan import Plan, make_plan
 from sensorium.streaming.program import build_program
 from sensorium.streaming.rings import Rings
 from sensorium.streaming.stream import Executor, Stepper
-from sensorium.streaming.torch_executor import TorchExecutor
+from sensorium.streaming.torch_executor import StatelessExecutor, TorchExecutor
 from sensorium.streaming.trace import TracedNetwork
 
 _WARM_UP = 3
 _ROUNDS = 12
 
 
-class ModuleExecutor:
+class ModuleExecutor(StatelessExecutor):
     """Recomputes the whole window with the original module."""
 
     name = "torch (whole window)"
@@ -100,17 +101,29 @@ def _stepper(
     *,
     whole: bool = False,
 ) -> Stepper:
+    if executor == "onnxruntime":
+        return _onnx_stepper(network, plan, like)
     rings = Rings(plan, network.batch, like)
     built: Executor
-    if executor == "onnxruntime":
-        from sensorium.streaming.onnx_executor import OnnxExecutor
-
-        built = OnnxExecutor(build_program(plan, like, network.batch), rings, network)
-    elif whole and plan.mode == "exact_window":
+    if whole and plan.mode == "exact_window":
         built = ModuleExecutor(module, rings, network.channels, network.window)
     else:
         built = TorchExecutor(build_program(plan, like, network.batch), rings, network.head)
     return Stepper(plan, rings, built)
+
+
+def _onnx_stepper(network: TracedNetwork, plan: Plan, like: Tensor) -> Stepper:
+    from sensorium.streaming.onnx_executor import OnnxExecutor
+
+    split = find_split(plan, network)
+    rings = Rings(plan, network.batch, like, 1 if split is None else split.depth)
+    asked = plan if split is None else replace(plan, embeddings=[split.fresh_read()])
+    try:
+        program = build_program(asked, like, network.batch)
+        return Stepper(plan, rings, OnnxExecutor(program, rings, network, split))
+    except NotImplementedError:
+        program = build_program(plan, like, network.batch)
+        return Stepper(plan, rings, OnnxExecutor(program, rings, network))
 
 
 def _race(a: Stepper, b: Stepper) -> tuple[float, float]:

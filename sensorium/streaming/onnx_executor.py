@@ -6,12 +6,14 @@ phase, so that a hop neither copies state in nor out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sensorium.streaming.lookahead import Lookahead, Split
 from sensorium.streaming.onnx_graph import GraphWriter
 from sensorium.streaming.onnx_head import Embedded, HeadWriter
 from sensorium.streaming.onnx_program import write_program
@@ -24,19 +26,21 @@ class OnnxExecutor:
     """One hop in one ONNX Runtime call (plus torch for heads that ONNX nodes cannot express).
 
     Args:
-        program: the hop.
+        program: the hop; with ``split`` its embedding is ``split.fresh_read()``.
         rings: the stream's memory, float32 on CPU.
         network: gives the head.
+        split: what the head multiplies ahead, or None.
     """
 
-    def __init__(self, program: Program, rings: Rings, network: TracedNetwork) -> None:
-        self.rings, self.network = rings, network
+    def __init__(
+        self, program: Program, rings: Rings, network: TracedNetwork, split: Split | None = None
+    ) -> None:
+        self.rings, self.network, self.split = rings, network, split
+        self.lookahead = None if split is None else Lookahead(split, rings)
         graph = GraphWriter()
         values = write_program(graph, program)
         self.outputs: dict[str, Tensor] = {}
-        embeddings = [
-            (values[i], program.counts[i], program.widths[i]) for i in program.embeddings
-        ]
+        embeddings = [(values[i], program.counts[i], program.widths[i]) for i in program.embeddings]
         self.torch_head = not self._write_head(graph, embeddings)
         self.name = "onnxruntime" + (" + torch head" if self.torch_head else "")
         for node, value in program.stores.items():
@@ -47,12 +51,30 @@ class OnnxExecutor:
 
     def run(self) -> Tensor:
         """Computes one hop, stores its new positions and returns the head's output."""
+        if self.lookahead is not None:
+            self.lookahead.run()
         self.session.run_with_iobinding(self.bindings[self.rings.phase])
+        if self.lookahead is not None and self.rings.phase == self.rings.phases - 1:
+            self.lookahead.wrap()
         if not self.torch_head:
             return self.outputs["output"].clone()
         with torch.no_grad():
             result: Tensor = self.network.head(*self._embeddings())
         return result.clone()
+
+    def start(self) -> None:
+        """Prepares the first hop after the rings were filled."""
+        if self.lookahead is not None:
+            self.lookahead.start()
+
+    def live(self) -> dict[str, Tensor]:
+        """State besides the rings."""
+        return {} if self.lookahead is None else {"lookahead": self.lookahead.live()}
+
+    def restore(self, content: Mapping[str, Tensor]) -> None:
+        """Continues from ``live``, after the rings were restored."""
+        if self.lookahead is not None:
+            self.lookahead.restore(content["lookahead"])
 
     def _embeddings(self) -> list[Tensor]:
         batch = self.rings.batch
@@ -61,12 +83,18 @@ class OnnxExecutor:
 
     def _write_head(self, graph: GraphWriter, embeddings: list[tuple[str, int, int]]) -> bool:
         batch = self.network.batch
-        writer = HeadWriter(graph, self.network.head, batch)
+        writer = HeadWriter(graph, self.network.head, batch, self.split)
         before = len(graph.nodes)
+        lengths = [self.network.trunk[i].length for i in self.network.embeddings]
         try:
-            values = [Embedded(name, rows // batch, width) for name, rows, width in embeddings]
+            values = [
+                Embedded(name, length, width)
+                for (name, _, width), length in zip(embeddings, lengths, strict=True)
+            ]
             name, shape = writer.write(values)
         except NotImplementedError:
+            if self.split is not None:
+                raise
             del graph.nodes[before:]
             for i, (value, rows, width) in enumerate(embeddings):
                 graph.output(value, f"embedding_{i}", (rows, width))
@@ -86,6 +114,8 @@ class OnnxExecutor:
             ring = self.rings.specs[node]
             view = self.rings.view(node, ring.end, ring.end + ring.step, phase)
             _bind_one(binding.bind_output, f"store_{node}", view)
+        if self.lookahead is not None:
+            _bind_one(binding.bind_input, "partial", self.lookahead.partial(phase))
         for name, held in self.outputs.items():
             _bind_one(binding.bind_output, name, held)
         return binding

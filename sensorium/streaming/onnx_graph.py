@@ -46,12 +46,13 @@ class GraphWriter:
         self.inputs: list[tuple[str, tuple[int, ...]]] = []
         self.outputs: list[tuple[str, tuple[int, ...]]] = []
         self._shapes: dict[tuple[int, ...], str] = {}
+        self._renamed: dict[str, str] = {}
 
-    def node(self, kind: str, inputs: Sequence[str], *, name: str = "", **settings: Any) -> str:  # noqa: ANN401
+    def node(self, kind: str, inputs: Sequence[str], **settings: Any) -> str:  # noqa: ANN401
         """Appends one node with a single output and returns its name."""
         from onnx import helper
 
-        output = name or f"v{len(self.nodes)}"
+        output = f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **settings))
         return output
 
@@ -93,7 +94,10 @@ class GraphWriter:
 
     def output(self, x: str, name: str, shape: tuple[int, ...]) -> None:
         """Declares ``x`` as the output called ``name``."""
-        self.node("Identity", [x], name=name)
+        made = any(x in node.output for node in self.nodes)
+        if not made or x in self._renamed:
+            x = self.node("Identity", [x])
+        self._renamed[x] = name
         self.outputs.append((name, shape))
 
     def session(self) -> Any:  # noqa: ANN401
@@ -104,6 +108,10 @@ class GraphWriter:
         def info(name: str, shape: tuple[int, ...]) -> Any:  # noqa: ANN401
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                for i, name in enumerate(names):
+                    names[i] = self._renamed.get(name, name)
         graph = helper.make_graph(
             self.nodes,
             "hop",
@@ -123,7 +131,7 @@ class GraphWriter:
         )
 
 
-def write_pointwise(graph: GraphWriter, op: Pointwise, xs: Sequence[str]) -> str:  # noqa: PLR0911
+def write_pointwise(graph: GraphWriter, op: Pointwise, xs: Sequence[str]) -> str:  # noqa: PLR0911, PLR0912
     """Writes a pointwise operator on row matrices (rows, channels).
 
     Raises:

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 
 from sensorium.streaming.head import POINTWISE_MODULES
+from sensorium.streaming.lookahead import Split
 from sensorium.streaming.onnx_graph import GraphWriter, write_pointwise
 from sensorium.streaming.operators import Pointwise
 
@@ -62,11 +63,16 @@ _ACTIVATIONS: dict[Any, str] = {
 
 
 class HeadWriter:
-    """Writes a head graph; ``write`` raises NotImplementedError for what only torch runs."""
+    """Writes a head graph; ``write`` raises NotImplementedError for what only torch runs.
 
-    def __init__(self, graph: GraphWriter, head: fx.GraphModule, batch: int) -> None:
-        self.graph, self.head, self.batch = graph, head, batch
-        self.first_linear: tuple[nn.Linear, Flat] | None = None
+    With ``split`` the first Linear multiplies the fresh positions only and adds the graph input
+    ``partial``.
+    """
+
+    def __init__(
+        self, graph: GraphWriter, head: fx.GraphModule, batch: int, split: Split | None = None
+    ) -> None:
+        self.graph, self.head, self.batch, self.split = graph, head, batch, split
 
     def write(self, embeddings: Sequence[Embedded]) -> tuple[str, tuple[int, ...]]:
         """Returns the name and the shape of the output."""
@@ -87,9 +93,7 @@ class HeadWriter:
             name = self.graph.reshape(value.name, shape) if value.kept else value.name
             return name, shape
         if isinstance(value, Embedded):
-            split = self.graph.reshape(
-                value.name, (value.positions, self.batch, value.channels)
-            )
+            split = self.graph.reshape(value.name, (value.positions, self.batch, value.channels))
             shape = (self.batch, value.channels, value.positions)
             return self.graph.node("Transpose", [split], perm=[1, 2, 0]), shape
         raise NotImplementedError("flattened output")
@@ -110,13 +114,13 @@ class HeadWriter:
             return self._pool(_POOLS[target], node, x)
         if target in _FLATTENS:
             return self._flatten(node, x)
-        if target is operator.getitem and isinstance(x, Embedded):
-            if node.args[1] in ((slice(None), slice(None), -1), (Ellipsis, -1)):
-                rows = (x.positions - 1) * self.batch, x.positions * self.batch
-                return Vector(self.graph.rows(x.name, *rows), x.channels)
+        last = node.args[1:] in (((slice(None), slice(None), -1),), ((Ellipsis, -1),))
+        if target is operator.getitem and last and isinstance(x, Embedded):
+            rows = (x.positions - 1) * self.batch, x.positions * self.batch
+            return Vector(self.graph.rows(x.name, *rows), x.channels)
         raise NotImplementedError(str(target))
 
-    def _module(self, m: nn.Module, x: Value) -> Value:
+    def _module(self, m: nn.Module, x: Value) -> Value:  # noqa: PLR0911
         graph = self.graph
         if isinstance(m, (nn.Identity, nn.Dropout)):
             return x
@@ -155,6 +159,8 @@ class HeadWriter:
             return x
         n, c, b = x.positions, x.channels, self.batch
         name = x.name
+        if self.split is not None:
+            return Flat(name, n, c)
         if b > 1:
             split = self.graph.reshape(name, (n, b, c))
             name = self.graph.node("Transpose", [split], perm=[1, 0, 2])
@@ -197,14 +203,22 @@ class HeadWriter:
 
     def _linear(self, m: nn.Linear, x: Flat | Vector) -> Value:
         weight = m.weight.detach()
+        if isinstance(x, Flat) and self.split is not None and m is self.split.linear:
+            return self._split_linear(self.split, x)
         if isinstance(x, Flat):
-            self.first_linear = (m, x)
             weight = time_major(weight, x)
         elif x.kept:
             raise NotImplementedError("Linear over a kept axis")
         bias = [] if m.bias is None else [self.graph.constant(m.bias)]
         name = self.graph.node("Gemm", [x.name, self.graph.constant(weight.t()), *bias])
         return Vector(name, m.out_features)
+
+    def _split_linear(self, split: Split, x: Flat) -> Value:
+        out = split.linear.out_features
+        fresh = self.graph.reshape(x.name, (1, len(split.fresh) * x.channels))
+        weight = self.graph.constant(split.weight()[split.fresh].reshape(-1, out))
+        partial = self.graph.input("partial", (1, out))
+        return Vector(self.graph.node("Gemm", [fresh, weight, partial]), out)
 
 
 def time_major(weight: Tensor, x: Flat) -> Tensor:
@@ -220,9 +234,7 @@ def _batch_norm(graph: GraphWriter, m: nn.BatchNorm1d, x: str) -> str:
     scale = scale if m.weight is None else scale * m.weight
     shift = -m.running_mean * scale
     shift = shift if m.bias is None else shift + m.bias
-    return graph.node(
-        "Add", [graph.node("Mul", [x, graph.constant(scale)]), graph.constant(shift)]
-    )
+    return graph.node("Add", [graph.node("Mul", [x, graph.constant(scale)]), graph.constant(shift)])
 
 
 _MODULE_KINDS: dict[type[nn.Module], Callable[[Any], Pointwise]] = {

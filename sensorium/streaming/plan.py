@@ -104,9 +104,7 @@ def make_plan(
 
 
 class _Planner:
-    def __init__(
-        self, nodes: Sequence[TrunkNode], times: Timeline, mode: str, reuse: bool
-    ) -> None:
+    def __init__(self, nodes: Sequence[TrunkNode], times: Timeline, mode: str, reuse: bool) -> None:
         self.nodes, self.times, self.mode, self.reuse = nodes, times, mode, reuse
         self.windowed = mode == "exact_window"
         if self.windowed:

@@ -49,11 +49,13 @@ BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "minimum": torch.minimum,
 }
 
-CHANNEL_CONSTANT = {"add_channels": torch.add, "mul_channels": torch.mul}
+CHANNEL_CONSTANT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add_channels": torch.add,
+    "mul_channels": torch.mul,
+}
 
 
-
-def apply_pointwise(op: Pointwise, xs: Sequence[Tensor]) -> Tensor:
+def apply_pointwise(op: Pointwise, xs: Sequence[Tensor]) -> Tensor:  # noqa: PLR0911
     """Applies ``op`` to tensors (..., channels); several inputs share all leading axes.
 
     Raises:

@@ -7,8 +7,6 @@ dilation, padding or border, and rings are contiguous memory.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,9 +147,7 @@ class _Builder:
             self.current[step.node] = self._step(step)
         stores = {node: self._store(node) for node in self.plan.rings if node}
         embeddings = [self._fetch(read, inner=True) for read in self.plan.embeddings]
-        return Program(
-            self.operations, self.counts, self.widths, stores, embeddings, self.batch
-        )
+        return Program(self.operations, self.counts, self.widths, stores, embeddings, self.batch)
 
     def _add(self, operation: Operation, rows: int, width: int) -> int:
         self.operations.append(operation)

@@ -28,8 +28,8 @@ class LayerCost:
 class Parity:
     """Result of the self-check: largest |difference| / (1 + |reference|).
 
-    ``integer_exact`` is True where the integer-valued copy of the network was compared bit for bit;
-    False where the network has layers whose arithmetic rounds even then (``integer_error`` tells).
+    ``integer_exact`` is True where the integer-valued copy of the network gave the same bits, False
+    where it has layers whose arithmetic rounds even then (``integer_error`` tells how much).
     """
 
     rows: int

@@ -26,14 +26,16 @@ class Rings:
         plan: which rings there are.
         batch: independent streams; row ``p * batch + b`` is position p of stream b.
         like: gives dtype and device.
+        multiple: the number of phases is a multiple of this.
     """
 
-    def __init__(self, plan: Plan, batch: int, like: Tensor) -> None:
+    def __init__(self, plan: Plan, batch: int, like: Tensor, multiple: int = 1) -> None:
         self.specs: dict[int, Ring] = plan.rings
         self.batch = batch
         self.phase = 0
         longest = max(-(-ring.length // ring.step) for ring in plan.rings.values())
-        self.phases = min(_MAX_PHASES, max(_MIN_PHASES, longest))
+        wanted = min(_MAX_PHASES, max(_MIN_PHASES, longest))
+        self.phases = -(-wanted // multiple) * multiple
         self.memory: dict[int, Tensor] = {
             node: torch.zeros(
                 (ring.length + self.phases * ring.step) * batch,
@@ -78,11 +80,12 @@ class Rings:
             held.copy_(rows.reshape(held.shape))
 
     def live(self) -> dict[str, Tensor]:
-        """A copy of every ring's content, named by ring."""
-        return {
+        """A copy of every ring's content, named by ring, and of the phase."""
+        content = {
             f"ring_{node}": self.view(node, ring.first, ring.end).clone()
             for node, ring in self.specs.items()
         }
+        return {"phase": torch.tensor(self.phase), **content}
 
     def restore(self, content: Mapping[str, Tensor]) -> None:
         """Loads what ``live`` returned.
@@ -100,6 +103,9 @@ class Rings:
                     f"state: {name} needs shape {shape}, found {found}; load a state that the same "
                     "network, window, hop, mode, executor and batch saved"
                 )
-        self.phase = 0
+        phase = int(content.get("phase", torch.tensor(-1)))
+        if not 0 <= phase < self.phases:
+            raise ValueError(f"state: phase is {phase}, expected 0 .. {self.phases - 1}")
+        self.phase = phase
         for node, ring in self.specs.items():
-            self.memory[node][: ring.length * self.batch] = content[f"ring_{node}"]
+            self.view(node, ring.first, ring.end).copy_(content[f"ring_{node}"])

@@ -29,6 +29,15 @@ class Executor(Protocol):
     def run(self) -> Tensor:
         """Returns the head's output for the newest window and stores the hop's new positions."""
 
+    def start(self) -> None:
+        """Prepares the first hop after the rings were filled."""
+
+    def live(self) -> dict[str, Tensor]:
+        """State besides the rings."""
+
+    def restore(self, content: Mapping[str, Tensor]) -> None:
+        """Continues from ``live``, after the rings were restored."""
+
 
 @dataclass(frozen=True)
 class Stepper:
@@ -56,6 +65,13 @@ class SignalStream:
         self._pending: list[Tensor] = []
         self._received = 0
         self._started = False
+        self._chunk_shape = torch.Size((network.batch, network.channels, stepper.plan.timeline.hop))
+        rings, signal = stepper.rings, stepper.rings.specs[0]
+        shape = (signal.step, network.batch, network.channels)
+        self._new_samples = [
+            rings.view(0, signal.end, signal.end + signal.step, phase).view(shape).permute(1, 2, 0)
+            for phase in range(rings.phases)
+        ]
 
     @property
     def timeline(self) -> Timeline:
@@ -92,8 +108,13 @@ class SignalStream:
         Raises:
             ValueError: wrong shape, or not a whole number of hops.
         """
-        samples = torch.as_tensor(chunk).to(self._like)
-        batch, channels, hop = self._network.batch, self._network.channels, self.timeline.hop
+        samples = torch.as_tensor(chunk)
+        if samples.dtype != self._like.dtype or samples.device != self._like.device:
+            samples = samples.to(self._like)
+        if self._started and samples.shape == self._chunk_shape:
+            self._received += self._chunk_shape[2]
+            return self._step(samples).unsqueeze(0)
+        batch, channels, hop = self._chunk_shape
         if samples.dim() != 3 or samples.shape[:2] != (batch, channels):
             raise ValueError(
                 f"push: chunk has shape {tuple(samples.shape)}, expected (batch {batch}, channels "
@@ -106,7 +127,7 @@ class SignalStream:
                 f"{below or hop} or {below + hop} and keep the rest for the next push"
             )
         rows: list[Tensor] = []
-        for part in samples.split(hop, dim=2):
+        for part in torch.split(samples, hop, dim=2):
             row = self._hop(part)
             if row is not None:
                 rows.append(row)
@@ -121,6 +142,7 @@ class SignalStream:
         state = {"received": torch.tensor(self._received)}
         if self._started:
             state.update(self._stepper.rings.live())
+            state.update(self._stepper.executor.live())
         elif self._pending:
             state["pending"] = torch.cat(self._pending, dim=2)
         return state
@@ -138,6 +160,7 @@ class SignalStream:
         pending: list[Tensor] = []
         if started:
             self._stepper.rings.restore(state)
+            self._stepper.executor.restore(state)
         elif received:
             held = state.get("pending")
             shape = (self._network.batch, self._network.channels, received)
@@ -175,16 +198,14 @@ class SignalStream:
         if self._received == self._settled_samples:
             values[0] = signal
             self._stepper.rings.fill(values, self._plan.settling)
+            self._stepper.executor.start()
             self._pending, self._started = [], True
         row: Tensor = network.head(*embeddings)
         return row.clone()
 
     def _step(self, samples: Tensor) -> Tensor:
         rings = self._stepper.rings
-        signal = rings.specs[0]
-        rings.view(0, signal.end, signal.end + signal.step).view(
-            signal.step, samples.shape[0], samples.shape[1]
-        ).copy_(samples.permute(2, 0, 1))
+        self._new_samples[rings.phase].copy_(samples)
         row = self._stepper.executor.run()
         rings.advance()
         return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, fx
@@ -25,7 +25,21 @@ from sensorium.streaming.rings import Rings
 _Operation = Callable[[list[Tensor]], Tensor]
 
 
-class TorchExecutor:
+class StatelessExecutor:
+    """What executors share whose whole state is in the rings."""
+
+    def start(self) -> None:
+        """Nothing to prepare."""
+
+    def live(self) -> dict[str, Tensor]:
+        """No state besides the rings."""
+        return {}
+
+    def restore(self, content: Mapping[str, Tensor]) -> None:
+        """Nothing to restore."""
+
+
+class TorchExecutor(StatelessExecutor):
     """One hop at a time, operation by operation.
 
     Args:

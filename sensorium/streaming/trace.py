@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from sensorium.streaming import arithmetic, head, layers
+from sensorium.streaming import arithmetic, functions, head, layers
 from sensorium.streaming.errors import NotStreamableError
-from sensorium.streaming.trunk import Site, Trunk, TrunkNode, TrunkValue
+from sensorium.streaming.operators import TrunkNode
+from sensorium.streaming.trunk import Site, Trunk, TrunkValue
 
 _WHOLE_WINDOW_NORMS = (nn.GroupNorm, nn.LocalResponseNorm)
 _CONSTANT_METHODS = {"size", "dim", "ndimension", "numel", "type", "stride"}
@@ -198,9 +199,13 @@ class _Splitter:
         if not isinstance(result, TrunkValue):
             return
         made = site.node(result)
-        shape = (made.channels, made.length) if result.layout == "BCT" else (
-            made.length,
-            made.channels,
+        shape = (
+            (made.channels, made.length)
+            if result.layout == "BCT"
+            else (
+                made.length,
+                made.channels,
+            )
         )
         actual = tuple(self.concrete[node].shape)
         if actual != (self.example.shape[0], *shape):
@@ -220,7 +225,7 @@ class _Splitter:
         )
         return args
 
-    def _trunk_call(self, site: Site, node: fx.Node) -> Any:  # noqa: ANN401
+    def _trunk_call(self, site: Site, node: fx.Node) -> Any:  # noqa: ANN401, PLR0911
         args, kwargs = self._arguments(node)
         if node.op == "call_module":
             module = self.modules[str(node.target)]
@@ -241,10 +246,10 @@ class _Splitter:
                 return args[0][args[1]]
             return arithmetic.index(site, args[0], args[1])
         table: Mapping[Any, Any] = (
-            layers.METHODS if node.op == "call_method" else layers.FUNCTIONS
+            functions.METHODS if node.op == "call_method" else functions.FUNCTIONS
         )
         if target in table:
-            return table[target](site, layers.Call(args, kwargs))
+            return table[target](site, functions.Call(args, kwargs))
         return None
 
     # --- the head ---
