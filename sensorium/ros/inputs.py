@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -48,7 +48,9 @@ class MonitoredSubscription:
         self.lost = 0
         self.last_stamp_ns: int | None = None
         self.last_received_s: float | None = None
-        self.incompatible_qos = ""
+        self._incompatible_policy = ""
+        # rclpy writes the user's overrides into this very object.
+        self._qos = qos
         self.subscription = node.create_subscription(
             message_type,
             topic,
@@ -61,12 +63,29 @@ class MonitoredSubscription:
             qos_overriding_options=overriding_options(),
         )
         self.topic = self.subscription.topic_name
-        self._reliability = qos.reliability
 
     @property
     def received(self) -> int:
         """Messages received."""
         return self.rate.count
+
+    @property
+    def incompatible_qos(self) -> str:
+        """Which publishers cannot be heard and why; "" when there is none, or none any more."""
+        if not self._incompatible_policy:
+            return ""
+        names = [
+            f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+            for info in self._node.get_publishers_info_by_topic(self.topic)
+            if qos_check_compatible(info.qos_profile, self._qos)[0] == QoSCompatibility.ERROR
+        ]
+        if not names:
+            return ""
+        return (
+            f"{len(names)} publisher(s) on {self.topic} offer incompatible QoS "
+            f"({self._incompatible_policy}): {', '.join(names)}; "
+            "set this node's qos parameter to what they offer"
+        )
 
     def close(self) -> None:
         """Destroy the subscription."""
@@ -77,8 +96,9 @@ class MonitoredSubscription:
         status.value(f"{key}.received", self.received)
         status.value(f"{key}.lost", self.lost)
         status.value(f"{key}.rate_hz", self.rate.rate_hz)
-        if self.incompatible_qos:
-            status.error(self.incompatible_qos)
+        incompatible = self.incompatible_qos
+        if incompatible:
+            status.error(incompatible)
 
     def explain(self) -> str:
         """Say in one sentence what is known about this input."""
@@ -92,8 +112,9 @@ class MonitoredSubscription:
             for info in publishers
         )
         text = f"{self.topic}: {len(publishers)} publisher(s) {offered}"
-        if self.incompatible_qos:
-            return f"{text}; {self.incompatible_qos}"
+        incompatible = self.incompatible_qos
+        if incompatible:
+            text = f"{text}; {incompatible}"
         if self.last_received_s is None:
             return f"{text}; nothing received yet"
         silent_s = time.monotonic() - self.last_received_s
@@ -110,11 +131,9 @@ class MonitoredSubscription:
 
     def _note_incompatible(self, event: Any) -> None:  # noqa: ANN401 - type differs by distribution
         policy = getattr(event.last_policy_kind, "name", str(event.last_policy_kind))
-        self.incompatible_qos = (
-            f"{event.total_count} publisher(s) on {self.topic} offer incompatible QoS "
-            f"({policy}); set this node's qos parameter to what they offer"
-        )
-        self._node.get_logger().error(self.incompatible_qos)
+        self._incompatible_policy = policy
+        text = self.incompatible_qos or f"incompatible QoS ({policy}) offered on {self.topic}"
+        self._node.get_logger().error(text)
 
     def _note_lost(self, event: Any) -> None:  # noqa: ANN401
         self.lost = event.total_count

@@ -70,8 +70,9 @@ class RgbdInput:
         status.value(f"{key}.received", self.received)
         status.value(f"{key}.lost", self.lost)
         status.value(f"{key}.rate_hz", source.rate_hz)
-        if self._subscription and self._subscription.incompatible_qos:
-            status.error(self._subscription.incompatible_qos)
+        incompatible = self._subscription.incompatible_qos if self._subscription else ""
+        if incompatible:
+            status.error(incompatible)
 
     def explain(self) -> str:
         """Say in one sentence what is known about this input."""

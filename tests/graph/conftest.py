@@ -31,3 +31,12 @@ def ros():
     rclpy.init()
     yield rclpy
     rclpy.try_shutdown()
+
+
+@pytest.fixture
+def graph(ros, tmp_path):
+    """Nodes under test and a probe beside them (see graph_tools); all stopped after the test."""
+    from graph_tools import Graph
+
+    with Graph(tmp_path) as graph:
+        yield graph
