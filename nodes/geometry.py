@@ -11,7 +11,6 @@ import torch
 
 from sensorium.configuration import ConfigurationError, parameter
 from sensorium.device import DEVICES, chosen_device
-from sensorium.frames import RgbdFrame
 from sensorium.geometry.backend import GeometryBackend
 from sensorium.geometry.map_keeper import MapConfiguration
 from sensorium.geometry.sensor import SensorBackend, SensorConfiguration
@@ -22,13 +21,13 @@ from sensorium.ros.geometry_output import GeometryOutput
 from sensorium.ros.inputs import WaitingReport
 from sensorium.ros.lifecycle import ManagedNode
 from sensorium.ros.map_service import MapService
-from sensorium.ros.pose_source import with_pose_in, without_pose
+from sensorium.ros.pose_source import PoseSource
 from sensorium.ros.qos import INPUT_QOS, QOS_NAMES, qos_profile
 from sensorium.ros.rgbd_input import ReceivedFrame, RgbdInput, as_frame
 from sensorium.ros.robot_filter import RobotFilter, RobotFilterConfiguration
 from sensorium.ros.running import run
 from sensorium.ros.stamps import StampGuard, StampVerdict
-from sensorium.ros.tf import TransformBuffer, TransformError, TransformListener
+from sensorium.ros.tf import TransformBuffer, TransformListener
 from sensorium.ros.worker import NewestOnlyWorker
 
 _WARM_UP_PX = (640, 480)
@@ -69,15 +68,15 @@ class Geometry(ManagedNode[Configuration]):
         self._map: MapService | None = None
         self._listener: TransformListener | None = None
         self._inputs: list[RgbdInput] = []
-        self._received_before = self._lost_before = 0
+        self._received_before = self._lost_before = self._clock_restarts = 0
         self._stamp_guards: dict[str, StampGuard] = {}
         self._validator = ViewValidator()
         self._transforms = TransformBuffer()
         self._published = RateMonitor()
         self._latency, self._age = Durations(), Durations()
         self._missing: dict[str, tuple[str, ...]] = {}
-        self._no_pose = ""
         super().__init__("geometry", Configuration, **arguments)
+        self._poses = PoseSource(self, self._transforms)
         self._rejections = Rejections(self)
         self._frames: NewestOnlyWorker[tuple[str, ReceivedFrame]] = NewestOnlyWorker(
             "geometry", self._process, self._report
@@ -164,7 +163,9 @@ class Geometry(ManagedNode[Configuration]):
             guard = self._stamp_guards.setdefault(topic, StampGuard())
             if guard.check(frame.stamp_ns) is StampVerdict.RESTART:
                 self._restart(topic, backend)
-            view = self._validator.checked(self._with_pose(frame))
+            settings = self.configuration
+            placed = self._poses.placed(frame, settings.map_frame, settings.tf_timeout_s)
+            view = self._validator.checked(placed)
         except ViewRefused as refusal:
             self._rejections.add(refusal.reason, str(refusal))
             return
@@ -186,22 +187,11 @@ class Geometry(ManagedNode[Configuration]):
 
     def _restart(self, topic: str, backend: GeometryBackend) -> None:
         self.get_logger().warning(f"stamps on {topic} went back: time has started anew")
+        self._clock_restarts += 1
         self._validator.reset()
         self._stamp_guards = {topic: self._stamp_guards[topic]}
+        self._transforms.clear()
         backend.reset()
-
-    def _with_pose(self, frame: RgbdFrame) -> RgbdFrame:
-        configuration = self.configuration
-        try:
-            frame = with_pose_in(
-                frame, configuration.map_frame, self._transforms, configuration.tf_timeout_s
-            )
-        except TransformError as error:
-            self._no_pose = f"no pose of '{frame.optical_frame}', nothing is fused: {error}"
-            self.get_logger().warning(self._no_pose, throttle_duration_sec=5.0)
-            return without_pose(frame)
-        self._no_pose = ""
-        return frame
 
     def _report(self, item: tuple[str, ReceivedFrame], error: Exception) -> None:
         text = "".join(traceback.format_exception(error))
@@ -221,13 +211,12 @@ class Geometry(ManagedNode[Configuration]):
         status.value("rate_hz", self._published.rate_hz)
         self._latency.describe(status, "latency")
         self._age.describe(status, "age")
-        status.value("clock_restarts", sum(g.restarts for g in self._stamp_guards.values()))
+        status.value("clock_restarts", self._clock_restarts)
         for index, source in enumerate(self._inputs):
             source.describe(status, f"input{index}")
         if counts.failed:
             status.error(f"{counts.failed} frames failed inside the node; see its log")
-        if self._no_pose:
-            status.warn(self._no_pose)
+        self._poses.describe(status)
         if self._map is not None:
             self._map.describe(status)
         if self.last_failure:

@@ -4,35 +4,54 @@ from __future__ import annotations
 
 import dataclasses
 
+from rclpy.node import Node
+
 from sensorium.frames import RgbdFrame
-from sensorium.ros.tf import TransformBuffer
+from sensorium.ros.diagnostics import Status
+from sensorium.ros.tf import TransformBuffer, TransformError
 
 
-def with_pose_in(
-    frame: RgbdFrame, map_frame: str, transforms: TransformBuffer, timeout_s: float
-) -> RgbdFrame:
-    """Return the frame with its pose in `map_frame`.
-
-    A pose that came with the frame wins over TF; one in another fixed frame is carried over by TF.
+class PoseSource:
+    """Gives frames their pose in the map and remembers which cameras have none.
 
     Args:
-        frame: the frame.
-        map_frame: fixed frame wanted.
+        node: the node, for its log.
         transforms: where transforms are looked up, at the frame's own stamp.
-        timeout_s: how long to wait for transforms that are under way [s].
-
-    Raises:
-        TransformError: the pose is not known; the text says which link is missing.
     """
-    given = frame.world_from_camera
-    if given is not None and frame.world_frame == map_frame:
-        return frame
-    source = frame.optical_frame if given is None else frame.world_frame
-    found = transforms.lookup(map_frame, source, frame.stamp_ns, timeout_s)
-    pose = found if given is None else found @ given
-    return dataclasses.replace(frame, world_frame=map_frame, world_from_camera=pose)
 
+    def __init__(self, node: Node, transforms: TransformBuffer) -> None:
+        self._node = node
+        self._transforms = transforms
+        self._problems: dict[str, str] = {}
 
-def without_pose(frame: RgbdFrame) -> RgbdFrame:
-    """Return the frame without a pose."""
-    return dataclasses.replace(frame, world_frame="", world_from_camera=None)
+    def placed(self, frame: RgbdFrame, map_frame: str, timeout_s: float) -> RgbdFrame:
+        """Return the frame with its pose in `map_frame`; without a pose where that is unknown.
+
+        A pose that came with the frame wins over TF; one in another fixed frame is carried over by
+        TF.
+
+        Args:
+            frame: the frame.
+            map_frame: fixed frame wanted.
+            timeout_s: how long to wait for transforms that are under way [s].
+        """
+        given = frame.world_from_camera
+        pose = given
+        if given is None or frame.world_frame != map_frame:
+            source = frame.optical_frame if given is None else frame.world_frame
+            try:
+                found = self._transforms.lookup(map_frame, source, frame.stamp_ns, timeout_s)
+            except TransformError as error:
+                text = f"no pose of '{frame.optical_frame}', nothing is fused: {error}"
+                self._problems[frame.camera_name] = text
+                self._node.get_logger().warning(text, throttle_duration_sec=5.0)
+                return dataclasses.replace(frame, world_frame="", world_from_camera=None)
+            pose = found if given is None else found @ given
+        self._problems.pop(frame.camera_name, None)
+        return dataclasses.replace(frame, world_frame=map_frame, world_from_camera=pose)
+
+    def describe(self, status: Status) -> None:
+        """Warn of each camera whose newest frame has no pose."""
+        status.value("rejected_transforms", self._transforms.rejected)
+        for text in tuple(self._problems.values()):
+            status.warn(text)

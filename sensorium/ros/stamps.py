@@ -24,7 +24,6 @@ class StampGuard:
     def __init__(self, restart_after_ns: int = 1_000_000_000) -> None:
         self._restart_after_ns = restart_after_ns
         self._newest_ns: int | None = None
-        self.restarts = 0
 
     def check(self, stamp_ns: int) -> StampVerdict:
         """Judge the next stamp [ns]."""
@@ -32,7 +31,6 @@ class StampGuard:
         if newest is not None and stamp_ns <= newest:
             if stamp_ns > newest - self._restart_after_ns:
                 return StampVerdict.REJECT
-            self.restarts += 1
             self._newest_ns = stamp_ns
             return StampVerdict.RESTART
         self._newest_ns = stamp_ns
