@@ -79,22 +79,35 @@ def load(path: Path, number: int) -> RgbdFrame:
     return RgbdFrame(number, "camera", "camera", color, None, depth, CAMERA, "map", pose)
 
 
-def milliseconds(function: Callable[[], object], repeats: int = 50) -> dict[str, float]:
-    """Return median, 5th and 95th percentile of the run time [ms], after a warm-up."""
-    function()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+class Stopwatch:
+    """Collects wall and processor time; the latter leaves out what other processes took."""
+
+    def __init__(self) -> None:
+        self._wall_ms: list[float] = []
+        self._cpu_ms: list[float] = []
+
+    def time(self, function: Callable[[], object]) -> None:
+        """Run once and keep the times."""
+        wall, cpu = time.perf_counter(), time.thread_time()
         function()
-        times.append(1e3 * (time.perf_counter() - start))
-    return percentiles(times)
+        self._cpu_ms.append(1e3 * (time.thread_time() - cpu))
+        self._wall_ms.append(1e3 * (time.perf_counter() - wall))
+
+    def percentiles(self) -> dict[str, float]:
+        """Return the 5th, 50th and 95th percentile of wall time and the median CPU time [ms]."""
+        p5, p50, p95 = (float(value) for value in np.percentile(self._wall_ms, (5, 50, 95)))
+        values = {"p5_ms": p5, "p50_ms": p50, "p95_ms": p95}
+        values["cpu_p50_ms"] = float(np.median(self._cpu_ms))
+        return {name: round(value, 2) for name, value in values.items()}
 
 
-def percentiles(times_ms: list[float]) -> dict[str, float]:
-    """Return the 5th, 50th and 95th percentile of times [ms]."""
-    names = ("p5_ms", "p50_ms", "p95_ms")
-    return {name: round(float(value), 2) for name, value in
-            zip(names, np.percentile(times_ms, (5, 50, 95)), strict=True)}  # fmt: skip
+def milliseconds(function: Callable[[], object], repeats: int = 50) -> dict[str, float]:
+    """Return the percentiles of repeated runs after a warm-up."""
+    function()
+    watch = Stopwatch()
+    for _ in range(repeats):
+        watch.time(function)
+    return watch.percentiles()
 
 
 def measure_sensor(view: RgbdFrame) -> dict[str, Any]:
@@ -142,22 +155,13 @@ def measure_fusion(
 ) -> dict[str, Any]:
     """Fuse all but every tenth view, then compare the map with those."""
     fused_map = FusedMap(FusionConfiguration(voxel_size_m=voxel_size_m, max_blocks=65536), device)
-    times = []
+    watch, extraction = Stopwatch(), Stopwatch()
     for view in views:
-        if view.stamp_ns % HELD_OUT_EVERY == 0:
-            continue
-        depth, pose = view.depth_m, view.world_from_camera
-        if depth is None or pose is None:
-            raise RuntimeError("the benchmark's view has no depth or pose")
-        near = np.where(depth <= MAX_RANGE_M, depth, np.float32(np.nan))
-        start = time.perf_counter()
-        fused_map.integrate(near, CAMERA, pose, view.color if with_color else None)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(1e3 * (time.perf_counter() - start))
-    start = time.perf_counter()
+        if view.stamp_ns % HELD_OUT_EVERY:
+            watch.time(prepared(fused_map, view, with_color))
+    for _ in range(5):
+        extraction.time(fused_map.points)
     cloud = fused_map.points()
-    extraction_ms = 1e3 * (time.perf_counter() - start)
     held_out = np.concatenate([back_projected(view) for view in views[::HELD_OUT_EVERY]])
     nearest = distance_to_nearest(held_out, cloud.points_m, 0.1)
     field = np.abs(fused_map.signed_distance_m(held_out))
@@ -165,8 +169,8 @@ def measure_fusion(
         "device": device,
         "voxel_mm": 1e3 * voxel_size_m,
         "color": with_color,
-        "integrate": percentiles(times),
-        "extract_ms": round(extraction_ms, 1),
+        "integrate": watch.percentiles(),
+        "extract": extraction.percentiles(),
         "points": len(cloud),
         "blocks": fused_map.blocks.count,
         "memory_mb": round(fused_map.memory_bytes / 1e6, 1),
@@ -179,6 +183,21 @@ def measure_fusion(
             "field_known_share": round(float(np.isfinite(field).mean()), 4),
         },
     }
+
+
+def prepared(fused_map: FusedMap, view: RgbdFrame, with_color: bool) -> Callable[[], None]:
+    """Return the integration of a view within range, ready to be timed."""
+    depth, pose = view.depth_m, view.world_from_camera
+    if depth is None or pose is None:
+        raise RuntimeError("the benchmark's view has no depth or pose")
+    near = np.where(depth <= MAX_RANGE_M, depth, np.float32(np.nan))
+
+    def integrate() -> None:
+        fused_map.integrate(near, CAMERA, pose, view.color if with_color else None)
+        if fused_map.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return integrate
 
 
 def back_projected(view: RgbdFrame) -> NDArray[np.float64]:
