@@ -55,7 +55,7 @@ def make_vocabulary(
         version: Version number of the new vocabulary.
 
     Raises:
-        TypeError: If ``names`` is one string.
+        TypeError: If ``names`` or ``things`` is one string, or ``things`` holds truth values.
         ValueError: If the list or a name is empty, or a thing is not in the list.
     """
     if isinstance(names, str):
@@ -87,6 +87,8 @@ def _thing_ids(
         raise TypeError(f"things is the string {things!r}; pass a list of entries or indices")
     ids = set()
     for thing in things:
+        if isinstance(thing, bool):
+            raise TypeError("things holds truth values; pass the entries or their indices")
         if isinstance(thing, str):
             matches = [i for i, name in enumerate(names) if name == thing]
         else:

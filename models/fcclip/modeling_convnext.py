@@ -95,7 +95,9 @@ class Block(nn.Module):
         """Map (B, H, W, C) to the same shape."""
         y = _convolve(self.conv_dw, x)
         rows = x.shape[:-1].numel() if x.is_cuda else HIDDEN_VALUES_CPU // (4 * x.shape[-1])
-        parts = zip(torch.split(x.flatten(0, 2), rows), torch.split(y.flatten(0, 2), rows), strict=True)
+        parts = zip(
+            torch.split(x.flatten(0, 2), rows), torch.split(y.flatten(0, 2), rows), strict=True
+        )
         return torch.cat([self._rows(*part) for part in parts]).view(x.shape)
 
     def _rows(self, x: Tensor, y: Tensor) -> Tensor:

@@ -84,6 +84,8 @@ class NameEncoder:
                     self._write(name, row)
         return torch.stack([known[name] for name in names]).to(self._clip.logit_scale.device)
 
+    # Not inference mode, whatever the caller is in: training may use what is cached here.
+    @torch.inference_mode(False)
     @torch.no_grad()
     def _embed(self, names: Sequence[str]) -> Tensor:
         prompts = [template.format(name) for name in names for template in TEMPLATES]

@@ -58,11 +58,13 @@ def test_a_bad_list_is_refused_and_the_old_one_stays(model, names, things, messa
     assert model.vocabulary is old
 
 
-def test_a_string_instead_of_a_list_is_refused(model):
+def test_a_string_or_truth_values_instead_of_a_list_are_refused(model):
     with pytest.raises(TypeError, match="pass a list of class entries"):
         model.set_vocabulary("cup")
     with pytest.raises(TypeError, match="pass a list of entries or indices"):
         model.set_vocabulary(["cup"], things="cup")
+    with pytest.raises(TypeError, match="things holds truth values"):
+        model.set_vocabulary(["cup", "mug"], things=[True, False])
 
 
 def test_versions_count_up_and_a_result_keeps_its_own_list(model):
