@@ -40,6 +40,15 @@ class Node(Recorded):
     pass
 
 
+class ParameterValue(Recorded):
+    """A parameter whose type is given instead of read from its text."""
+
+    def __eq__(self, other):
+        return self.positional[0] == other and self.named["value_type"] is type(other)
+
+    __hash__ = None
+
+
 class IncludeLaunchDescription(Recorded):
     pass
 
@@ -91,6 +100,7 @@ def install(monkeypatch):
         "launch.substitutions": {"LaunchConfiguration": LaunchConfiguration},
         "launch_ros": {},
         "launch_ros.actions": {"Node": Node},
+        "launch_ros.parameter_descriptions": {"ParameterValue": ParameterValue},
     }  # fmt: skip
     for name, content in names.items():
         module = types.ModuleType(name)

@@ -112,14 +112,15 @@ def assert_same(nodes: list[dict], plans: list[NodePlan]):
     commands = up.node_commands(plans)
     assert len(nodes) == len(plans) == len(commands)
     for node, plan in zip(nodes, plans, strict=True):
-        command = " ".join(commands[f"{node['namespace'].rstrip('/')}/{node['name']}"])
+        namespace = f"/{node['namespace']}"
+        command = " ".join(commands[f"{namespace.rstrip('/')}/{node['name']}"])
         assert f"-m sensorium.nodes.{node['executable']} " in command
         assert f"__node:={node['name']}" in command
-        assert f"__ns:={node['namespace']} " in command
+        assert f"__ns:={namespace} " in command
         file, parameters = node["parameters"]
         assert f"--params-file {file}" in command
         assert parameters == plan.parameters
-        for name, value in parameters.items():
+        for name, value in plan.parameters.items():
             text = f'"{value}"' if isinstance(value, str) else str(value).lower()
             assert f"-p {name}:={text}" in command
         for old, new in node["remappings"]:
