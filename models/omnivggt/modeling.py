@@ -104,6 +104,20 @@ class OmniVGGT(nn.Module):
             layers, image_size, output_views=inputs.output_views, with_points=with_points
         )
 
+    def use_mixed_precision(self, dtype: torch.dtype) -> None:
+        """Stores the matrices of encoder and aggregator in a shorter dtype, for inference.
+
+        Residual stream, norms, rotary embedding, injections and all heads stay in float32.
+
+        Args:
+            dtype: torch.bfloat16 is meant.
+        """
+        aggregator = self.aggregator
+        for part in (aggregator.patch_embed, aggregator.frame_blocks, aggregator.global_blocks):
+            for module in part.modules():
+                if isinstance(module, (nn.Linear, nn.Conv2d)):
+                    module.to(dtype)
+
     def encode_images(self, images: Tensor) -> Tensor:
         """Encodes each image by itself; the result depends on nothing else.
 

@@ -13,8 +13,8 @@ class RotaryTable(NamedTuple):
     """Rotation of every token of one view.
 
     Attributes:
-        cos: (P, 1, head_dim); the axis of length 1 stands for the attention heads.
-        sin: (P, 1, head_dim), with the sign of the rotation in it: negative for the first half of
+        cos: (P, head_dim).
+        sin: (P, head_dim), with the sign of the rotation in it: negative for the first half of
             each axis' channels, whose partner is subtracted.
     """
 
@@ -58,8 +58,8 @@ def rotary_table(
         position = torch.cat([torch.zeros(special_tokens, 2, dtype=torch.int64), position])
         frequency = 1.0 / (base ** (torch.arange(0, axis_dim, 2).float() / axis_dim))
         angle = (position[..., None].float() * frequency).to(dtype)  # (P, axis, axis_dim / 2)
-        cos = torch.cat([angle.cos(), angle.cos()], dim=-1).reshape(-1, 1, head_dim)
-        sin = torch.cat([-angle.sin(), angle.sin()], dim=-1).reshape(-1, 1, head_dim)
+        cos = torch.cat([angle.cos(), angle.cos()], dim=-1).flatten(1)
+        sin = torch.cat([-angle.sin(), angle.sin()], dim=-1).flatten(1)
         return RotaryTable(cos.to(device), sin.to(device))
 
 
@@ -67,11 +67,11 @@ def rotate(x: Tensor, table: RotaryTable) -> Tensor:
     """Turns queries or keys by their tokens' positions.
 
     Args:
-        x: (N, P, heads, head_dim).
+        x: (..., P, head_dim).
         table: Table of the P tokens.
 
     Returns:
         Same shape; in each axis' half of the channels, channel k is paired with k + head_dim/4.
     """
     partner = torch.unflatten(x, -1, (2, 2, -1)).flip(-2).flatten(-3)
-    return torch.addcmul(x * table.cos, partner, table.sin)
+    return torch.addcmul(partner * table.sin, x, table.cos)
