@@ -18,7 +18,7 @@ from sensorium.geometry.views import ViewRefused, ViewValidator
 from sensorium.ros.convert.errors import ConversionError
 from sensorium.ros.diagnostics import Diagnostics, Durations, RateMonitor, Rejections, Status
 from sensorium.ros.geometry_output import GeometryOutput
-from sensorium.ros.inputs import WaitingReport
+from sensorium.ros.inputs import WaitingReport, resolved_topic
 from sensorium.ros.lifecycle import ManagedNode
 from sensorium.ros.map_service import MapService
 from sensorium.ros.pose_source import PoseSource
@@ -91,6 +91,9 @@ class Geometry(ManagedNode[Configuration]):
         configuration = self.configuration
         if not configuration.rgbd_topics:
             raise ConfigurationError("parameter 'rgbd_topics' is empty; name at least one topic")
+        topics = [resolved_topic(self, "rgbd_topics", name) for name in configuration.rgbd_topics]
+        if len(set(topics)) < len(topics):
+            raise ConfigurationError(f"parameter 'rgbd_topics' names a topic twice: {topics}")
         if configuration.threads:
             torch.set_num_threads(configuration.threads)
         device = chosen_device(configuration.device)

@@ -18,6 +18,7 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
+from sensorium.configuration import ConfigurationError
 from sensorium.ros.diagnostics import RateMonitor, Status
 from sensorium.ros.qos import overriding_options
 
@@ -137,6 +138,22 @@ class MonitoredSubscription:
 
     def _note_lost(self, event: Any) -> None:  # noqa: ANN401
         self.lost = event.total_count
+
+
+def resolved_topic(node: Node, parameter: str, topic: str) -> str:
+    """Return the full name of a topic that a user gave in a parameter.
+
+    Raises:
+        ConfigurationError: it is no name of a topic.
+    """
+    try:
+        resolved: str = node.resolve_topic_name(topic)
+    except Exception as error:  # rclpy's own types, which differ by distribution
+        raise ConfigurationError(
+            f"parameter '{parameter}' is '{topic}', which is no topic name: "
+            f"{str(error).partition(', at ')[0]}"
+        ) from error
+    return resolved
 
 
 class ExplainableInput(Protocol):

@@ -31,7 +31,7 @@ from sensorium.ros.qos import qos_profile
 
 SECOND_NS = 1_000_000_000
 # Two busy cores: what takes a second alone may take ten.
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0
 WIDTH_PX, HEIGHT_PX = 160, 120
 CAMERA = pinhole(WIDTH_PX, HEIGHT_PX, 140.0)
 ORIGIN = np.eye(4)
