@@ -84,13 +84,29 @@ def _with_channels(site: Site, kind: str, x: TrunkValue, constant: Tensor, *, re
     return site.emit(Pointwise(f"{kind}_channels", tensors=(values,)), [x])
 
 
-def index(site: Site, x: TrunkValue, key: Any) -> Any:  # noqa: ANN401
-    """``x[key]``: channel ranges and time crops; None when it is not local in time."""
+def _keys(key: Any) -> list[Any]:  # noqa: ANN401
     keys = list(key) if isinstance(key, tuple) else [key]
     if Ellipsis in [k for k in keys if not isinstance(k, Tensor)]:
         at = keys.index(Ellipsis)
         keys[at : at + 1] = [slice(None)] * (4 - len(keys))
-    keys += [slice(None)] * (3 - len(keys))
+    return keys + [slice(None)] * (3 - len(keys))
+
+
+def one_position(site: Site, x: TrunkValue, key: Any) -> TrunkValue | None:  # noqa: ANN401
+    """The single position of ``x[:, :, 3]`` or ``x[:, -1]`` as a crop, else None."""
+    keys = _keys(key)
+    time_axis = 2 if x.layout == "BCT" else 1
+    whole = [k for axis, k in enumerate(keys) if axis != time_axis]
+    position = keys[time_axis] if len(keys) == 3 else None
+    if not isinstance(position, int) or any(k != slice(None) for k in whole):
+        return None
+    position %= site.node(x).length
+    return crop(site, x, position, position + 1, 1)
+
+
+def index(site: Site, x: TrunkValue, key: Any) -> Any:  # noqa: ANN401
+    """``x[key]``: channel ranges and time crops; None when it is not local in time."""
+    keys = _keys(key)
     if len(keys) != 3 or not all(isinstance(k, slice) for k in keys):
         return None
     if keys[0] != slice(None):

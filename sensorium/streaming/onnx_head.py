@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,10 +113,8 @@ class HeadWriter:
             return self._pool(_POOLS[target], node, x)
         if target in _FLATTENS:
             return self._flatten(node, x)
-        last = node.args[1:] in (((slice(None), slice(None), -1),), ((Ellipsis, -1),))
-        if target is operator.getitem and last and isinstance(x, Embedded):
-            rows = (x.positions - 1) * self.batch, x.positions * self.batch
-            return Vector(self.graph.rows(x.name, *rows), x.channels)
+        if target == "select" and isinstance(x, Embedded) and x.positions == 1:
+            return Vector(x.name, x.channels)
         raise NotImplementedError(str(target))
 
     def _module(self, m: nn.Module, x: Value) -> Value:  # noqa: PLR0911

@@ -40,7 +40,8 @@ class TracedNetwork:
 
     ``head`` maps the embeddings ``(batch, channels, positions)`` of ``embeddings`` (trunk node
     indices, in argument order) to the output of one window. ``batch`` is fixed: shapes computed in
-    ``forward`` are constants.
+    ``forward`` are constants. ``source`` is the whole traced module; ``trunk_values`` and
+    ``head_nodes`` name its nodes on either side.
     """
 
     trunk: list[TrunkNode]
@@ -50,6 +51,9 @@ class TracedNetwork:
     batch: int
     channels: int
     window: int
+    source: fx.GraphModule
+    trunk_values: dict[str, TrunkValue]
+    head_nodes: frozenset[str]
 
 
 def trace_network(module: nn.Module, *, window: int, channels: int, batch: int) -> TracedNetwork:
@@ -119,6 +123,9 @@ class _Splitter:
             batch,
             channels,
             window,
+            self.traced,
+            {n.name: v for n, v in self.values.items() if isinstance(v, TrunkValue)},
+            frozenset(n.name for n, v in self.values.items() if isinstance(v, HeadValue)),
         )
 
     # --- running and naming ---
@@ -244,6 +251,9 @@ class _Splitter:
         if target is operator.getitem:
             if isinstance(args[0], tuple):
                 return args[0][args[1]]
+            position = arithmetic.one_position(site, args[0], args[1])
+            if position is not None:
+                return self._select(site, position)
             return arithmetic.index(site, args[0], args[1])
         table: Mapping[Any, Any] = (
             functions.METHODS if node.op == "call_method" else functions.FUNCTIONS
@@ -253,6 +263,12 @@ class _Splitter:
         return None
 
     # --- the head ---
+
+    def _select(self, site: Site, position: TrunkValue) -> HeadValue:
+        """One position as (batch, channels)."""
+        self.head_layers.append(site.layer)
+        embedding = self._embedding(TrunkValue(position.node))
+        return HeadValue(self.head.call_method("select", (embedding, 2, 0)), site.layer)
 
     def _to_head(self, site: Site, node: fx.Node) -> HeadValue:
         module = self.modules.get(str(node.target)) if node.op == "call_module" else None
