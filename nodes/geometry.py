@@ -47,7 +47,10 @@ class Configuration:
         read_only=False,
     )  # fmt: skip
     qos: str = parameter(INPUT_QOS, "QoS of the subscriptions.", choices=QOS_NAMES)
-    qos_depth: int = parameter(5, "Frames the transport keeps for us.", minimum=1, maximum=100)
+    qos_depth: int = parameter(
+        30, "Frames the transport keeps while we are held up; beyond that frames are lost.",
+        minimum=1, maximum=100,
+    )  # fmt: skip
     device: str = parameter("auto", "Where to compute; auto takes a GPU if any.", choices=DEVICES)
     threads: int = parameter(0, "CPU threads of torch; 0 leaves its default.", minimum=0,
                              maximum=256)  # fmt: skip

@@ -7,7 +7,7 @@ with publisher count, offered QoS and last stamp (the silence that users complai
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from rclpy.node import Node
@@ -46,7 +46,8 @@ class MonitoredSubscription:
         self._node = node
         self._callback = callback
         self.rate = RateMonitor()
-        self.lost = 0
+        self._gaps = SequenceGaps()
+        self._reported_lost = 0
         self.last_stamp_ns: int | None = None
         self.last_received_s: float | None = None
         self._incompatible_policy = ""
@@ -69,6 +70,11 @@ class MonitoredSubscription:
     def received(self) -> int:
         """Messages received."""
         return self.rate.count
+
+    @property
+    def lost(self) -> int:
+        """Messages that were published and did not come; those after the newest are not known."""
+        return max(self._gaps.count, self._reported_lost)
 
     @property
     def incompatible_qos(self) -> str:
@@ -122,8 +128,9 @@ class MonitoredSubscription:
         stamp = "none" if self.last_stamp_ns is None else f"{self.last_stamp_ns / 1e9:.3f} s"
         return f"{text}; {self.received} received, last {silent_s:.1f} s ago, last stamp {stamp}"
 
-    def _receive(self, message: Any) -> None:  # noqa: ANN401 - any message
+    def _receive(self, message: Any, info: Mapping[str, Any]) -> None:  # noqa: ANN401 - any message
         self.rate.tick()
+        self._gaps.note(info)
         self.last_received_s = time.monotonic()
         header = getattr(message, "header", None)
         if header is not None:
@@ -137,7 +144,31 @@ class MonitoredSubscription:
         self._node.get_logger().error(text)
 
     def _note_lost(self, event: Any) -> None:  # noqa: ANN401
-        self.lost = event.total_count
+        self._reported_lost = event.total_count
+
+
+class SequenceGaps:
+    """Counts lost messages by the gaps in the numbers that each publisher gives its messages.
+
+    The event of DDS does not tell of messages that newer ones pushed out of a full queue.
+
+    Attributes:
+        count: messages in the gaps; 0 where ROS tells no numbers or publishers (before Kilted).
+    """
+
+    def __init__(self) -> None:
+        self._newest: dict[bytes, int] = {}
+        self.count = 0
+
+    def note(self, info: Mapping[str, Any]) -> None:
+        """Note a received message by its rclpy message info."""
+        number, publisher = info.get("publication_sequence_number"), info.get("publisher_gid")
+        if number is None or publisher is None:
+            return
+        newest = self._newest.get(publisher["data"])
+        if newest is not None:
+            self.count += max(number - newest - 1, 0)
+        self._newest[publisher["data"]] = max(number, newest or 0)
 
 
 def resolved_topic(node: Node, parameter: str, topic: str) -> str:
