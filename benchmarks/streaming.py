@@ -1,0 +1,222 @@
+"""Time streaming against recomputation, per hop, in one run on one thread.
+
+Run: python benchmarks/streaming.py [--quick] (``make bench-streaming``)
+Writes benchmarks/results/streaming.json. Every method gets the same signal; blocks of hops of all
+methods alternate, so that what else runs on the machine hits all of them. Ratios are taken against
+ONNX Runtime on the whole window, the fastest way to recompute. Targets at window 1024, hop 32 on
+"net6": stream 9x, exact_window 3.5x. continual-inference and tract are measured where installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from conditions import conditions, write_results
+from torch import Tensor, nn
+
+from sensorium.streaming import convert
+from streaming_rivals import rivals
+
+WINDOW, CHANNELS = 1024, 6
+HOPS = (8, 16, 32, 64, 128, 256, 512)
+TARGETS = {"stream": 9.0, "exact_window": 3.5}
+BLOCK_S, ROUNDS = 0.02, 15
+Call = Callable[[], object]
+
+
+def trunk(widths: tuple[int, ...]) -> nn.Sequential:
+    """Two convolutions (kernel 5, centred), BatchNorm and ReLU per width, then max-pool 2."""
+    layers: list[nn.Module] = []
+    inside = CHANNELS
+    for width in widths:
+        for _ in range(2):
+            layers += [nn.Conv1d(inside, width, 5, padding=2), nn.BatchNorm1d(width), nn.ReLU()]
+            inside = width
+        layers.append(nn.MaxPool1d(2))
+    return nn.Sequential(*layers)
+
+
+def networks() -> dict[str, nn.Module]:
+    """The benchmark's networks; net6 is METHOD's: 54.5 MMAC, dense head of 4 MB."""
+    torch.manual_seed(0)
+    dense = [nn.Flatten(), nn.Linear(128 * 128, 64), nn.ReLU(), nn.Linear(64, 10)]
+    pooled = [nn.AdaptiveAvgPool1d(1), nn.Flatten()]
+    return {
+        "net6": nn.Sequential(trunk((32, 64, 128)), *dense).eval(),
+        "net6 pooled": nn.Sequential(trunk((32, 64, 128)), *pooled, nn.Linear(128, 10)).eval(),
+        "net6 wide": nn.Sequential(trunk((64, 128, 256)), *pooled, nn.Linear(256, 10)).eval(),
+        "net6 small": nn.Sequential(trunk((8, 16, 32)), *pooled, nn.Linear(32, 10)).eval(),
+    }
+
+
+def whole_window_session(module: nn.Module) -> ort.InferenceSession:
+    """``module`` exported as it is, on one thread."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        example = (torch.zeros(1, CHANNELS, WINDOW),)
+        torch.onnx.export(module, example, file, dynamo=False, input_names=["x"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return ort.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+
+
+def bound(session: ort.InferenceSession) -> Call:
+    """One call with inputs and outputs bound, without Python copies."""
+    held = [np.random.default_rng(0).standard_normal((1, CHANNELS, WINDOW), dtype=np.float32)]
+    held.append(np.zeros(session.get_outputs()[0].shape, np.float32))
+    binding = session.io_binding()
+    for bind, value, array in (
+        (binding.bind_input, session.get_inputs()[0], held[0]),
+        (binding.bind_output, session.get_outputs()[0], held[1]),
+    ):
+        bind(value.name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+
+    def call() -> list[Any]:
+        session.run_with_iobinding(binding)
+        return held
+
+    return call
+
+
+def streamed(module: nn.Module, hop: int, **settings: Any) -> tuple[Call, dict[str, Any]]:  # noqa: ANN401
+    """A warm stream that takes one hop per call, and its report."""
+    stream = convert(module, window=WINDOW, hop=hop, channels=CHANNELS, **settings)
+    stream.push(torch.randn(1, CHANNELS, -(-WINDOW // hop) * hop + 4 * hop))
+    chunk = torch.randn(1, CHANNELS, hop)
+    report = stream.report
+    kept = {
+        "recomputes": report.recomputes,
+        "macs_per_hop": report.macs_per_hop,
+        "macs_floor": report.macs_floor,
+        "macs_per_window": report.macs_per_window,
+        "random_error": report.parity.random_error if report.parity else None,
+    }
+    return lambda: stream.push(chunk), kept
+
+
+def race(calls: dict[str, Call]) -> dict[str, dict[str, float]]:
+    """Milliseconds per call: wall and CPU, medians over alternating blocks, and the best block."""
+    counts: dict[str, int] = {}
+    for name, call in calls.items():
+        for _ in range(3):
+            call()
+        start = time.perf_counter()
+        call()
+        counts[name] = max(3, min(400, int(BLOCK_S / (time.perf_counter() - start + 1e-9))))
+    wall: dict[str, list[float]] = {name: [] for name in calls}
+    cpu: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(ROUNDS):
+        for name, call in calls.items():
+            start, start_cpu = time.perf_counter(), time.thread_time()
+            for _ in range(counts[name]):
+                call()
+            cpu[name].append(1e3 * (time.thread_time() - start_cpu) / counts[name])
+            wall[name].append(1e3 * (time.perf_counter() - start) / counts[name])
+    return {
+        name: {
+            "wall_ms": statistics.median(wall[name]),
+            "cpu_ms": statistics.median(cpu[name]),
+            "best_wall_ms": min(wall[name]),
+        }
+        for name in calls
+    }
+
+
+def measure(module: nn.Module, hop: int, *, with_rivals: bool) -> dict[str, Any]:
+    """All methods at one hop, with ratios of CPU time against ONNX Runtime recomputation."""
+    window = torch.randn(1, CHANNELS, WINDOW)
+    session = whole_window_session(module)
+
+    def eager() -> Tensor:
+        with torch.no_grad():
+            return module(window)  # type: ignore[no-any-return]
+
+    calls: dict[str, Call] = {"eager recompute": eager, "onnxruntime recompute": bound(session)}
+    reports: dict[str, Any] = {}
+    for mode in ("stream", "exact_window"):
+        calls[mode], reports[mode] = streamed(module, hop, mode=mode, executor="onnxruntime")
+    calls["stream torch"], _ = streamed(module, hop, mode="stream", executor="torch")
+    notes: dict[str, str] = {}
+    if with_rivals:
+        found, notes = rivals(module, hop, CHANNELS, WINDOW)
+        calls.update(found)
+    times = race(calls)
+    full = times["onnxruntime recompute"]["cpu_ms"]
+    floor = reports["stream"]
+    floor_ms = full * floor["macs_floor"] / floor["macs_per_window"]
+    return {
+        "hop": hop,
+        "ms": times,
+        "times_faster_than_onnxruntime_recompute": {
+            name: full / spent["cpu_ms"] for name, spent in times.items()
+        },
+        "flop_floor_ms": floor_ms,
+        "times_flop_floor": {m: times[m]["cpu_ms"] / floor_ms for m in reports},
+        "reports": reports,
+        "rivals_not_measured": notes,
+    }
+
+
+def main() -> None:
+    """Measures, prints and writes everything."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="net6 at hop 32 only")
+    parser.add_argument("--plot", type=Path, help="also draw the ratios into this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    before = conditions()
+    results: dict[str, Any] = {"window": WINDOW, "channels": CHANNELS, "networks": {}}
+    for name, module in networks().items():
+        if options.quick and name != "net6":
+            continue
+        hops = (32,) if options.quick else HOPS
+        rows = [measure(module, hop, with_rivals=name == "net6") for hop in hops]
+        results["networks"][name] = rows
+        for row in rows:
+            ratios = row["times_faster_than_onnxruntime_recompute"]
+            shown = ", ".join(f"{method} {ratio:.2f}x" for method, ratio in ratios.items())
+            print(f"{name}, hop {row['hop']}: {shown}", flush=True)
+    results["targets_at_hop_32"] = _targets(results["networks"]["net6"])
+    print(json.dumps(results["targets_at_hop_32"]))
+    print(write_results("streaming", results, before))
+    if options.plot:
+        _plot(results["networks"], options.plot)
+
+
+def _targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    row = next(row for row in rows if row["hop"] == 32)
+    ratios = row["times_faster_than_onnxruntime_recompute"]
+    return {
+        mode: {"measured": ratios[mode], "target": target, "met": ratios[mode] >= target}
+        for mode, target in TARGETS.items()
+    }
+
+
+def _plot(measured: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(measured), figsize=(4.5 * len(measured), 4), sharey=True)
+    for axis, (name, rows) in zip(np.atleast_1d(axes), measured.items(), strict=True):
+        for method in rows[0]["times_faster_than_onnxruntime_recompute"]:
+            ratios = [row["times_faster_than_onnxruntime_recompute"].get(method) for row in rows]
+            axis.loglog([row["hop"] for row in rows], ratios, marker="o", label=method)
+        axis.set(title=name, xlabel="hop [samples]", ylabel="times faster than ORT recompute")
+    figure.axes[0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
