@@ -277,7 +277,7 @@ def test_a_killed_player_can_be_started_again(bag, play, observer):
     player = play(bag, **WAIT)
     observer.spin(lambda: len(observer.messages["/chatter"]) >= 3)
     player.end(signal.SIGKILL)
-    play(bag, rate=10.0, topics=["/chatter"], wait_for_subscribers_s=1.0)
+    play(bag, rate=10.0, topics=["/chatter"], **WAIT)
     observer.spin(finished(observer))
     observer.spin(lambda: observer.messages["/chatter"][-20:] == [text(i) for i in range(20)])
 
