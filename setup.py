@@ -8,7 +8,6 @@ environment for `pip install -e .` (an editable wheel cannot carry a second pack
 import re
 import shutil
 import sys
-from glob import glob
 from pathlib import Path
 
 from setuptools import Distribution, find_packages, setup
@@ -58,6 +57,15 @@ def packages():
     return found
 
 
+def files_of(folder):
+    return sorted(str(path) for path in Path(folder).iterdir() if path.is_file())
+
+
+def folders_with_files(*roots):
+    found = {path.parent for root in roots for path in Path(root).rglob("*") if path.is_file()}
+    return sorted(str(folder) for folder in found if folder.name != "__pycache__")
+
+
 setup(
     name="sensorium-ros",
     version=VERSION,
@@ -68,7 +76,7 @@ setup(
     package_dir={"sensorium.nodes": "nodes", "sensorium.models": "models"},
     include_package_data=False,
     package_data={"": ["py.typed", "*.json", "*.txt", "*.gz", "*.safetensors", "LICENSE*", "*.md"]},
-    # Ranges, not pins: a robot brings its own NumPy and OpenCV. The tested pins are in requirements/.
+    # Ranges, not pins: a robot brings its own NumPy and OpenCV. Tested pins are in requirements/.
     install_requires=[
         "numpy>=1.26,<3",
         "opencv-python-headless>=4.6",
@@ -84,12 +92,10 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/sensorium_ros"]),
         ("share/sensorium_ros", ["package.xml"]),
-        ("lib/sensorium_ros", sorted(glob("scripts/*"))),
+        ("lib/sensorium_ros", files_of("scripts")),
         *(
-            (f"share/sensorium_ros/{Path(directory)}", files)
-            for directory in sorted({str(Path(p).parent) for f in ("launch", "config", "rviz")
-                                     for p in glob(f"{f}/**", recursive=True) if Path(p).is_file()})
-            if (files := sorted(p for p in glob(f"{directory}/*") if Path(p).is_file()))
+            (f"share/sensorium_ros/{folder}", files_of(folder))
+            for folder in folders_with_files("launch", "config", "rviz")
         ),
     ],
     entry_points={"console_scripts": ["sensorium = sensorium.cli:main"]},

@@ -1,4 +1,4 @@
-"""Launch actions of planned nodes, for the launch files (needs `launch` and `launch_ros`)."""
+"""What the launch files share (needs `launch` and `launch_ros`): arguments, nodes, RViz."""
 
 from __future__ import annotations
 
@@ -6,10 +6,74 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from sensorium.bringup import NodePlan
+from sensorium.bringup import LOG_LEVELS, NodePlan
 from sensorium.ros.transport import transport_environment
+from sensorium.share import share_directory
 
 _RESPAWN_DELAY_S = 2.0
+
+
+def common_arguments(default_params_file: str) -> list[Any]:
+    """Return the arguments that bring-up and replay have in common.
+
+    Args:
+        default_params_file: name of the parameter file in config/ that is taken unless given.
+    """
+    from launch.actions import DeclareLaunchArgument
+
+    return [
+        DeclareLaunchArgument(
+            "namespace", default_value="", description="Namespace of the robot, e.g. robot1."
+        ),
+        DeclareLaunchArgument(
+            "params_file",
+            default_value=default_params_file,
+            description="The robot's parameter file: a path, or the name of one in config/.",
+        ),
+        DeclareLaunchArgument(
+            "autostart",
+            default_value="true",
+            description="Nodes configure and activate themselves; false leaves that to a "
+            "lifecycle manager.",
+            choices=["true", "false"],
+        ),
+        DeclareLaunchArgument(
+            "log_level",
+            default_value="info",
+            description="Severity of the log.",
+            choices=list(LOG_LEVELS),
+        ),
+        DeclareLaunchArgument(
+            "rviz",
+            default_value="false",
+            description="Open RViz as well.",
+            choices=["true", "false"],
+        ),
+    ]
+
+
+def rviz_action(use_sim_time: Any) -> Any:  # noqa: ANN401 - text or a substitution
+    """Return the action that opens RViz when the argument `rviz` is true."""
+    from launch.actions import IncludeLaunchDescription
+    from launch.conditions import IfCondition
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+    from launch.substitutions import LaunchConfiguration
+
+    return IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(share_directory() / "launch" / "rviz.launch.py")),
+        launch_arguments={
+            "namespace": LaunchConfiguration("namespace"),
+            "use_sim_time": use_sim_time,
+        }.items(),
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+
+
+def values_of_arguments(context: Any, *names: str) -> dict[str, str]:  # noqa: ANN401
+    """Return the values of launch arguments as text."""
+    from launch.substitutions import LaunchConfiguration
+
+    return {name: LaunchConfiguration(name).perform(context) for name in names}
 
 
 def node_actions(plans: Sequence[NodePlan], *, respawn: bool = False) -> list[Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,13 @@ from sensorium.poses import Float64, PoseError
 from sensorium.rectification import rectified_camera, rectified_color, rectified_depth
 from sensorium.registration import register_depth_to_color
 from sensorium.sources.realsense_library import camera_of, load_pyrealsense2, transform_of
-from sensorium.sources.source import FrameNames, RejectedFrame, SourceError, SourceFrame
+from sensorium.sources.source import (
+    ClosedOnExit,
+    FrameNames,
+    RejectedFrame,
+    SourceError,
+    SourceFrame,
+)
 
 FindDevice = Callable[[], Any]
 
@@ -57,7 +62,7 @@ class _Session:
     color_from_depth: Float64
 
 
-class RealsenseSource:
+class RealsenseSource(ClosedOnExit):
     """Streams one RealSense camera; the colour camera's grid is that of the frames.
 
     Args:
@@ -118,17 +123,6 @@ class RealsenseSource:
         """Stop the streams."""
         self.finished = True
         self._stop_sensors()
-
-    def __enter__(self) -> RealsenseSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _usb_device(self) -> FindDevice:
         context = self._rs.context()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -33,12 +32,18 @@ from sensorium.sources.recording_layouts import (
     layout_of,
     seven_scenes_intrinsics,
 )
-from sensorium.sources.source import FrameNames, RejectedFrame, SourceError, SourceFrame
+from sensorium.sources.source import (
+    ClosedOnExit,
+    FrameNames,
+    RejectedFrame,
+    SourceError,
+    SourceFrame,
+)
 
 _INVALID_DEPTH = (0, 65535)
 
 
-class RecordingSource:
+class RecordingSource(ClosedOnExit):
     """Reads a recording frame by frame.
 
     Args:
@@ -110,17 +115,6 @@ class RecordingSource:
     def close(self) -> None:
         """End the recording."""
         self._closed = True
-
-    def __enter__(self) -> RecordingSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _round_ns(self) -> int:
         """Return the duration of one round, one mean period after the last frame included."""

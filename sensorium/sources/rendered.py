@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from sensorium.frames import RgbdFrame, pinhole
 from sensorium.sources.depth_sensor import DepthSensorOptions, measured_depth
 from sensorium.sources.random_scene import SceneOptions, random_scene
 from sensorium.sources.ray_caster import RayCaster, RenderedView
-from sensorium.sources.source import FrameNames, GroundTruth, SourceFrame
+from sensorium.sources.source import ClosedOnExit, FrameNames, GroundTruth, SourceFrame
 from sensorium.sources.trajectory import Orbit
 
 
@@ -33,7 +32,7 @@ class RenderedConfiguration:
     sensor: DepthSensorOptions = field(default_factory=DepthSensorOptions)
 
 
-class RenderedSource:
+class RenderedSource(ClosedOnExit):
     """Renders one frame per read; frame i is the same in every run of the same configuration.
 
     Args:
@@ -107,17 +106,6 @@ class RenderedSource:
     def close(self) -> None:
         """End the sequence."""
         self._closed = True
-
-    def __enter__(self) -> RenderedSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _incidence(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from sensorium.frames import RgbdFrame
 
 if TYPE_CHECKING:
     from sensorium.sources.scene import Scene
+
+
+Closable = TypeVar("Closable", bound="ClosedOnExit")
 
 
 class SourceError(ValueError):
@@ -88,6 +91,25 @@ class RejectedFrame:
     name: str
     reason: str
     detail: str
+
+
+class ClosedOnExit:
+    """Makes a class with ``close()`` a context manager."""
+
+    def close(self) -> None:
+        """Release what is held; may be called twice."""
+        raise NotImplementedError
+
+    def __enter__(self: Closable) -> Closable:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class RgbdSource(Protocol):
