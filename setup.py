@@ -81,7 +81,7 @@ setup(
         "numpy>=1.26,<3",
         "opencv-python-headless>=4.6",
         "PyYAML>=5.4",
-        "rosbags>=0.10,<0.12",
+        "rosbags>=0.11.7,<0.12",
         "safetensors>=0.4",
         "torch>=2.4",
     ],
