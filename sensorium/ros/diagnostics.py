@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,7 +72,12 @@ class Diagnostics:
     def publish(self) -> None:
         """Publish the status now."""
         status = Status()
-        self._fill(status)
+        try:
+            self._fill(status)
+        except Exception as error:
+            # A report that cannot be made must not end what it reports on.
+            status.error(f"this status is incomplete: {error!r}")
+            self._node.get_logger().error(traceback.format_exc(), throttle_duration_sec=10.0)
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.status.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,7 +50,11 @@ def run(make_nodes: Sequence[NodeMaker], arguments: Sequence[str] | None = None)
             nodes.append(make_node())
             executor.add_node(nodes[-1])
         while not stopping and rclpy.ok():
-            executor.spin_once(timeout_sec=_WAIT_S)
+            try:
+                executor.spin_once(timeout_sec=_WAIT_S)
+            except Exception:
+                # One message or request must not end the process; the log says what it was.
+                nodes[0].get_logger().error(f"a callback failed:\n{traceback.format_exc()}")
     finally:
         for node in nodes:
             node.destroy_node()
