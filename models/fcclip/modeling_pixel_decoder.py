@@ -38,13 +38,13 @@ class PixelDecoder(nn.Module):
         super().__init__()
         dim = config.hidden_dim
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, dim, 1), nn.GroupNorm(GROUP_NORM_GROUPS, dim))
+            nn.Sequential(Convolution(width, dim, 1), nn.GroupNorm(GROUP_NORM_GROUPS, dim))
             for width in reversed(config.trunk_widths[1:])
         )
         self.transformer = Encoder(config)
         self.adapter_1 = NormedConvolution(config.trunk_widths[0], dim, 1)
         self.layer_1 = NormedConvolution(dim, dim, 3)
-        self.mask_features = nn.Conv2d(dim, dim, 1)
+        self.mask_features = Convolution(dim, dim, 1)
 
     def forward(self, features: Sequence[Tensor]) -> PixelFeatures:
         """Decode the trunk outputs.
@@ -66,11 +66,25 @@ class PixelDecoder(nn.Module):
         return PixelFeatures(memory, levels, self.mask_features(merged))
 
 
-class NormedConvolution(nn.Conv2d):
+class Convolution(nn.Conv2d):
+    """Convolution that keeps channels-last memory; 1x1 runs as a linear layer on it."""
+
+    def __init__(self, in_dim: int, out_dim: int, kernel_px: int, *, bias: bool = True) -> None:
+        super().__init__(in_dim, out_dim, kernel_px, padding=kernel_px // 2, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in, H, W) to (B, out, H, W)."""
+        if self.kernel_size != (1, 1):
+            return super().forward(x)
+        pixels = functional.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+        return pixels.permute(0, 3, 1, 2)
+
+
+class NormedConvolution(Convolution):
     """Convolution without bias, then group norm."""
 
     def __init__(self, in_dim: int, out_dim: int, kernel_px: int) -> None:
-        super().__init__(in_dim, out_dim, kernel_px, padding=kernel_px // 2, bias=False)
+        super().__init__(in_dim, out_dim, kernel_px, bias=False)
         self.norm = nn.GroupNorm(GROUP_NORM_GROUPS, out_dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,7 +143,7 @@ class EncoderLayer(nn.Module):
         """Map memory (B, N, dim) to the same shape; position (N, dim) goes to the query only."""
         attended = self.self_attn(memory + position, reference_xy, memory, sizes)
         memory = self.norm1(memory + attended)
-        hidden = functional.relu(self.linear1(memory))
+        hidden = functional.relu(self.linear1(memory), inplace=True)
         output: Tensor = self.norm2(memory + self.linear2(hidden))
         return output
 

@@ -161,7 +161,8 @@ def panoptic_map(
     whole_area = torch.zeros(len(queries), dtype=torch.int64, device=scores.device)
     for positions, logits in scaler.groups(queries):
         probability = logits.sigmoid()
-        whole_area[positions] = (probability >= 0.5).sum((1, 2))
+        # One count per mask is several times faster on a CPU than a sum over two dimensions.
+        whole_area[positions] = torch.stack([(x >= 0.5).count_nonzero() for x in probability])
         value, best = (scores[positions, None, None] * probability).max(0)
         stronger = value > strongest
         strongest = torch.where(stronger, value, strongest)
