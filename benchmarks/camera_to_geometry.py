@@ -113,7 +113,7 @@ class Watch:
     """The running graph as seen from outside.
 
     Attributes:
-        processes: the processes by name ("camera" and "geometry", or "container").
+        processes: the processes by name ("rgbd_camera" and "geometry", or "container").
         statuses: newest diagnostic values by node.
     """
 
@@ -187,8 +187,17 @@ class Watch:
 
 
 @contextlib.contextmanager
-def running(folder: Path, parameters: Path, *, in_container: bool = False) -> Iterator[Watch]:
-    """Run both nodes, all started at once as by `sensorium up`; yields once frames flow."""
+def running(
+    folder: Path, parameters: Path, *, in_container: bool = False, watched: bool = True
+) -> Iterator[Watch]:
+    """Run both nodes, all started at once as by `sensorium up`; yields once frames flow.
+
+    Args:
+        folder: for logs and notes.
+        parameters: the parameter file.
+        in_container: run both nodes in one process.
+        watched: note every frame; the notes take memory, some 200 bytes a frame.
+    """
     plans = read_plan(parameters)
     rclpy.init()
     node = Node("benchmark")
@@ -198,6 +207,7 @@ def running(folder: Path, parameters: Path, *, in_container: bool = False) -> It
     node.create_subscription(DiagnosticArray, "/diagnostics", watch._note, 100)
     environment = node_environment()
     groups = {"container": plans} if in_container else {p.executable: [p] for p in plans}
+    runner = [str(_WATCHED_NODES)] if watched else ["-m", "sensorium.nodes.container"]
     try:
         for name, members in groups.items():
             arguments = [
@@ -205,9 +215,10 @@ def running(folder: Path, parameters: Path, *, in_container: bool = False) -> It
                 for plan in members
                 for argument in ("--node", plan.executable, *plan.ros_arguments)
             ]
+            notes = [str(folder / f"{name}.json")] if watched else []
             process = ManagedProcess(
                 name,
-                [sys.executable, str(_WATCHED_NODES), str(folder / f"{name}.json"), *arguments],
+                [sys.executable, *runner, *notes, *arguments],
                 environment,
                 folder / f"{name}.log",
             )
@@ -221,7 +232,6 @@ def running(folder: Path, parameters: Path, *, in_container: bool = False) -> It
             watch.use(name)
         yield watch
     finally:
-        # The listener first: a camera that ends while frames are under way loses none of ours.
         stop_all(list(watch.processes.values()))
         executor.shutdown()
         node.destroy_node()
