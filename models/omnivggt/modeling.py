@@ -163,6 +163,12 @@ class OmniVGGT(nn.Module):
         """Aggregator layers that the heads read, ascending and without repetition."""
         return tuple(sorted({*self.config.dpt_layers, self.config.depth - 1}))
 
+    def pose_encodings(self, layers: dict[int, LayerTokens]) -> list[Tensor]:
+        """Pose encodings (B, S, 9) after each iteration of the camera head, the last one best."""
+        last = layers[self.config.depth - 1]
+        encodings: list[Tensor] = self.camera_head(last.join(tokens=slice(0, 1))[:, :, 0])
+        return encodings
+
     def predict(
         self,
         layers: dict[int, LayerTokens],
@@ -172,9 +178,9 @@ class OmniVGGT(nn.Module):
         with_points: bool = True,
     ) -> dict[str, Tensor]:
         """Runs the heads; see ``forward`` for arguments and result."""
-        last = layers[self.config.depth - 1]
-        result = {"pose_enc": self.camera_head(last.join(tokens=slice(0, 1))[:, :, 0])[-1]}
-        views = range(last.frame.shape[1]) if output_views is None else output_views
+        result = {"pose_enc": self.pose_encodings(layers)[-1]}
+        count = layers[self.config.depth - 1].frame.shape[1]
+        views = range(count) if output_views is None else output_views
         raw = self._dense(self.depth_head, layers, image_size, views)
         result["depth"], result["depth_conf"] = _per_view(activate_depth(raw), len(views))
         if with_points:

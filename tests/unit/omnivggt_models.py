@@ -9,6 +9,9 @@ from torch import Tensor
 
 from sensorium.models.omnivggt import OmniVGGT, OmniVGGTConfig
 
+# Threads cost more than they bring on matrices this small.
+torch.set_num_threads(1)
+
 CONFIGURATION = {
     "img_size": 42,
     "embed_dim": 32,
