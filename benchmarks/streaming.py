@@ -23,10 +23,10 @@ import numpy as np
 import onnxruntime as ort
 import torch
 from conditions import conditions, write_results
+from streaming_rivals import rivals
 from torch import Tensor, nn
 
 from sensorium.streaming import convert
-from streaming_rivals import rivals
 
 WINDOW, CHANNELS = 1024, 6
 HOPS = (8, 16, 32, 64, 128, 256, 512)

@@ -66,7 +66,7 @@ def layers(draw: st.DrawFn, channels: int) -> tuple[nn.Module, int]:
     kernel, dilation, out = pick(1, 2, 3, 4, 5), pick(1, 1, 2, 3), pick(2, 3, 4)
     same = (kernel - 1) * dilation // 2
     kept = {
-        "activation": lambda: pick(*ACTIVATIONS)(),
+        "activation": pick(*ACTIVATIONS),
         "max": lambda: nn.MaxPool1d(2, pick(1, 2, 3)),
         "padded max": lambda: nn.MaxPool1d(3, pick(1, 2), padding=1, dilation=pick(1, 2)),
         "average": lambda: nn.AvgPool1d(3, pick(1, 2), 1, count_include_pad=pick(True, False)),
