@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -73,7 +74,7 @@ def _tract(module: nn.Module, hop: int, channels: int, window: int) -> Call:
         model.set_input_fact(0, f"1,{channels},S,f32")
         model.set_output_fact(0, None)
         typed = model.into_model()
-    typed.transform({"name": "pulse", "symbol": "S", "pulse": str(hop)})
+    typed.transform(json.dumps({"name": "pulse", "symbol": "S", "pulse": str(hop)}))
     state = typed.into_runnable().spawn_state()
     chunk = np.random.default_rng(0).standard_normal((1, channels, hop), dtype=np.float32)
     with torch.no_grad():

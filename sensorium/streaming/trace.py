@@ -17,6 +17,7 @@ from sensorium.streaming.operators import TrunkNode
 from sensorium.streaming.trunk import Site, Trunk, TrunkValue
 
 _WHOLE_WINDOW_NORMS = (nn.GroupNorm, nn.LocalResponseNorm)
+_CONSTANT_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "requires_grad"}
 _CONSTANT_METHODS = {"size", "dim", "ndimension", "numel", "type", "stride"}
 _OUT_OF_PLACE: dict[Any, Any] = {
     operator.iadd: operator.add,
@@ -177,7 +178,9 @@ class _Splitter:
     def _reads_shape(node: fx.Node) -> bool:
         if node.op == "call_method":
             return node.target in _CONSTANT_METHODS
-        return node.target is getattr or node.target is len
+        if node.target is getattr:
+            return node.args[1] in _CONSTANT_ATTRIBUTES
+        return node.target is len
 
     def _check_in_place(self, site: Site, node: fx.Node) -> None:
         target = node.target

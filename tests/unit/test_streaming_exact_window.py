@@ -15,6 +15,7 @@ from streaming_networks import (
     windows_of,
 )
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sensorium.streaming import convert
 
@@ -75,6 +76,52 @@ class GatedWaveNet(nn.Module):
         return total
 
 
+class Arithmetic(nn.Module):
+    """Scalars on both sides, clamping, and the values of a maximum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(3, 4, 3, padding=1)
+        self.gain = nn.Parameter(torch.rand(4, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = 2 * (self.conv(x) - 0.1) / 3
+        y = -(1 - y) * self.gain
+        return y.abs().clamp(min=0.05).max(dim=-1).values
+
+
+class UpAndDown(nn.Module):
+    """Encoder and decoder with a skip: nearest upsampling, one output per sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv1d(3, 4, 3, padding=1)
+        self.deep = nn.Conv1d(4, 6, 3, padding=1)
+        self.join = nn.Conv1d(10, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = F.relu(self.down(x), inplace=True)
+        coarse = F.relu(self.deep(F.max_pool1d(fine, 2)))
+        up = F.interpolate(coarse, scale_factor=2, mode="nearest")
+        return self.join(torch.cat((up, fine), dim=1))
+
+
+class InPlaceResidual(nn.Module):
+    """``out += identity`` and a shared in-place ReLU, as torchvision writes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(3, 8, 3, 2, 1, bias=False)
+        self.norm = nn.BatchNorm1d(8)
+        self.relu = nn.ReLU(inplace=True)
+        self.skip = nn.Sequential(nn.Conv1d(3, 8, 1, 2, bias=False), nn.BatchNorm1d(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.norm(self.conv(x)))
+        out += self.skip(x)
+        return torch.flatten(self.relu(out).mean(-1, keepdim=True), 1)
+
+
 class RecurrentHead(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -130,6 +177,9 @@ FAMILY = {
     "two embeddings": MultiScale,
     "gated wavenet": GatedWaveNet,
     "recurrent head": RecurrentHead,
+    "arithmetic": Arithmetic,
+    "upsampling and skips": UpAndDown,
+    "in-place residual": InPlaceResidual,
 }
 
 
