@@ -100,17 +100,16 @@ class Synchronizer:
             stamp_ns, message = pivots[0]
             chosen: dict[str, int] = {}
             for topic in self._others:
-                if self._newest.get(topic, -1) < stamp_ns - self._slop_ns:
-                    return  # a partner may still come
-                queue = self._queues[topic]
-                gaps = [abs(candidate - stamp_ns) for candidate, _ in queue]
+                newest_ns = self._newest.get(topic, -1)
+                gaps = [abs(candidate - stamp_ns) for candidate, _ in self._queues[topic]]
                 index = min(range(len(gaps)), key=gaps.__getitem__, default=None)
                 if index is None or gaps[index] > self._slop_ns:
+                    if newest_ns < stamp_ns + self._slop_ns:
+                        return  # a partner may still come
                     self._note_gap(gaps)
                     break
-                settled = queue[-1][0] >= stamp_ns  # a later message can only be farther away
-                if not settled and gaps[index] > 0:
-                    return
+                if gaps[index] > 0 and newest_ns < stamp_ns:
+                    return  # a later message may be nearer
                 chosen[topic] = index
             else:
                 self._emit(stamp_ns, message, chosen)

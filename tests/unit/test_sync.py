@@ -40,6 +40,13 @@ def test_a_better_later_partner_is_waited_for():
     assert sets[0]["depth"][1] == 101 * MS
 
 
+def test_a_partner_that_comes_second_is_waited_for_although_the_one_before_was_near():
+    # 90 Hz with a slop above the period: the used depth of 0 ms is no reason to give up on 11 ms.
+    additions = [("color", 0), ("depth", 0), ("color", 11 * MS), ("depth", 11 * MS)]
+    _, sets = collect(16 * MS, additions)
+    assert [(s["color"][1], s["depth"][1]) for s in sets] == [(0, 0), (11 * MS, 11 * MS)]
+
+
 def test_a_stamp_that_is_not_newer_is_counted_as_disordered():
     sync, _ = collect(0, [("color", 5), ("color", 5), ("color", 4)])
     assert sync.counts.disordered == 2
