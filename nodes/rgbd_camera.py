@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
 from sensorium.configuration import ConfigurationError, parameter
-from sensorium.frames import RgbdFrame
 from sensorium.ros.convert.errors import ConversionError
 from sensorium.ros.diagnostics import Diagnostics, Durations, RateMonitor, Rejections, Status
 from sensorium.ros.inputs import WaitingReport
 from sensorium.ros.lifecycle import ManagedNode
-from sensorium.ros.pace import Pace
+from sensorium.ros.pace import Pace, shifted
 from sensorium.ros.qos import OUTPUT_QOS, QOS_NAMES, qos_profile
 from sensorium.ros.rgbd_output import GroundTruthOutput, RgbdOutput
 from sensorium.ros.running import run
 from sensorium.ros.tf import TransformBuffer, TransformListener
-from sensorium.ros.topic_source import TopicsConfiguration, TopicSource
+from sensorium.ros.topic_source import TopicsConfiguration, TopicSource, check_topics
 from sensorium.sources import (
     FrameNames,
     RealsenseConfiguration,
@@ -102,6 +101,8 @@ class RgbdCamera(ManagedNode[Configuration]):
         if not configuration.camera_name:
             raise ConfigurationError("parameter 'camera_name' is empty; name the camera")
         from_topics = configuration.source == "topics"
+        if from_topics:
+            check_topics(self, configuration.topics)
         self._output = RgbdOutput(
             self, qos_profile(configuration.qos), publish_tf=configuration.publish_tf,
             only_rgbd=from_topics,
@@ -165,25 +166,31 @@ class RgbdCamera(ManagedNode[Configuration]):
         if not source.live:
             self._output.wait_for_subscriber(configuration.wait_for_subscribers_s, self._running)
         self._pace = pace = Pace(configuration.speed, self._running)
-        shift_ns = 0
         while self._running.is_set() and not source.finished:
-            result = source.read(_READ_TIMEOUT_S)
-            if result is None:
-                continue
-            if isinstance(result, RejectedFrame):
-                self._rejections.add(result.reason, result.detail)
-                continue
-            if not source.live:
-                now_ns = self.get_clock().now().nanoseconds if configuration.restamp else None
-                shift_ns = pace.wait(result.frame.stamp_ns, now_ns)
-            self._publish(result, shift_ns)
+            try:
+                self._publish_next(source, pace)
+            except Exception:  # one frame must not silence the camera for good
+                self._rejections.add("failed", traceback.format_exc(limit=-2))
+                time.sleep(_READ_TIMEOUT_S)
         if source.finished and self._running.is_set():
-            self.get_logger().info(f"source '{self.configuration.source}' has ended")
+            self.get_logger().info(f"source '{configuration.source}' has ended")
+
+    def _publish_next(self, source: RgbdSource, pace: Pace) -> None:
+        result = source.read(_READ_TIMEOUT_S)
+        if isinstance(result, RejectedFrame):
+            self._rejections.add(result.reason, result.detail)
+        elif result is not None:
+            shift_ns = 0
+            if not source.live:
+                now_ns = self.get_clock().now().nanoseconds
+                restamped_ns = now_ns if self.configuration.restamp else None
+                shift_ns = pace.wait(result.frame.stamp_ns, restamped_ns)
+            self._publish(result, shift_ns)
 
     def _publish(self, result: SourceFrame, shift_ns: int) -> None:
         started = time.monotonic()
-        frame = _shifted(result.frame, shift_ns)
-        apart = None if result.color_apart is None else _shifted(result.color_apart, shift_ns)
+        frame = shifted(result.frame, shift_ns)
+        apart = None if result.color_apart is None else shifted(result.color_apart, shift_ns)
         assert self._output is not None  # noqa: S101 - made by set_up
         try:
             self._output.publish(frame, apart)
@@ -224,10 +231,6 @@ class RgbdCamera(ManagedNode[Configuration]):
             source.describe(status)
         if self.is_active and source is not None and not source.finished:
             self._waiting.describe(status)
-
-
-def _shifted(frame: RgbdFrame, shift_ns: int) -> RgbdFrame:
-    return dataclasses.replace(frame, stamp_ns=frame.stamp_ns + shift_ns) if shift_ns else frame
 
 
 def make_node(**arguments: Any) -> RgbdCamera:  # noqa: ANN401

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
+
+from sensorium.frames import RgbdFrame
 
 _LONGEST_SLEEP_S = 0.2
 
@@ -46,3 +49,8 @@ class Pace:
             time.sleep(min(wait_s, _LONGEST_SLEEP_S))
             wait_s = due_s - time.monotonic()
         return self._shift_ns
+
+
+def shifted(frame: RgbdFrame, shift_ns: int) -> RgbdFrame:
+    """Return the frame with its stamp moved by `shift_ns`."""
+    return dataclasses.replace(frame, stamp_ns=frame.stamp_ns + shift_ns) if shift_ns else frame

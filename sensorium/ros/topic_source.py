@@ -12,7 +12,7 @@ from typing import Any
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from sensorium.configuration import parameter
+from sensorium.configuration import ConfigurationError, parameter
 from sensorium.frames import CameraModel, FrameError, RgbdFrame
 from sensorium.rectification import rectified_camera, rectified_color, rectified_depth
 from sensorium.registration import register_depth_to_color
@@ -22,13 +22,16 @@ from sensorium.ros.convert.errors import ConversionError
 from sensorium.ros.convert.header import stamp_from_time
 from sensorium.ros.convert.image import color_from_image, depth_from_image
 from sensorium.ros.diagnostics import Status
-from sensorium.ros.inputs import MonitoredSubscription
+from sensorium.ros.inputs import MonitoredSubscription, resolved_topic
 from sensorium.ros.qos import INPUT_QOS, QOS_NAMES, qos_profile
+from sensorium.ros.stamps import StampGuard, StampVerdict
 from sensorium.ros.sync import Synchronizer
 from sensorium.ros.tf import TransformBuffer, TransformError
 from sensorium.sources.source import FrameNames, RejectedFrame, SourceFrame
 
 _INFO_DEPTH = 5
+# For transforms between the two cameras that move and are under way.
+_TF_TIMEOUT_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,27 @@ class TopicsConfiguration:
         0.016, "largest difference of colour and depth stamps; below half a frame [s]",
         minimum=0.0, maximum=1.0,
     )  # fmt: skip
+
+    @property
+    def image_topics(self) -> dict[str, str]:
+        """The image topics in use by kind ("color", "depth")."""
+        topics = {"color": self.color, "depth": self.depth}
+        return {kind: topic for kind, topic in topics.items() if topic}
+
+
+def check_topics(node: Node, configuration: TopicsConfiguration) -> None:
+    """Check the topic names before anything is subscribed.
+
+    Raises:
+        ConfigurationError: a name that is none, or no image topic at all.
+    """
+    if not configuration.image_topics:
+        raise ConfigurationError(
+            "parameters 'topics.color' and 'topics.depth' are both empty: name at least one"
+        )
+    for kind, topic in configuration.image_topics.items():
+        resolved_topic(node, f"topics.{kind}", topic)
+        resolved_topic(node, f"topics.{kind}_info", getattr(configuration, f"{kind}_info"))
 
 
 class TopicSource:
@@ -79,16 +103,9 @@ class TopicSource:
         self._condition = threading.Condition()
         self._newest: dict[str, Any] | None = None
         self._closed = False
-        self.superseded = 0
-        image_topics = {
-            kind: topic
-            for kind, topic in (("color", configuration.color), ("depth", configuration.depth))
-            if topic
-        }
-        if not image_topics:
-            raise ValueError(
-                "parameters 'topics.color' and 'topics.depth' are both empty: name at least one"
-            )
+        self._guards: dict[str, StampGuard] = {}
+        self.superseded = self.disordered = self.clock_restarts = 0
+        image_topics = configuration.image_topics
         slop_s = configuration.sync_slop_s if configuration.sync_policy == "approximate" else 0.0
         self._sync = (
             Synchronizer(tuple(image_topics), self._store, round(slop_s * 1e9))
@@ -130,9 +147,11 @@ class TopicSource:
         for kind, source in self.inputs.items():
             source.describe(status, kind)
         status.value("superseded", self.superseded)
+        status.value("disordered", self.disordered)
+        status.value("clock_restarts", self.clock_restarts)
         if self._sync is not None:
             counts = self._sync.counts
-            for name in ("matched", "unmatched", "disordered"):
+            for name in ("matched", "unmatched", "held"):
                 status.value(f"sync.{name}", getattr(counts, name))
             if self._sync.best_gap_ns is not None:
                 status.value("sync.best_gap_ms", self._sync.best_gap_ns / 1e6)
@@ -182,11 +201,23 @@ class TopicSource:
         self.close()
 
     def _take(self, kind: str, message: Any) -> None:  # noqa: ANN401 - Image or CompressedImage
+        stamp = message.header.stamp
+        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+        verdict = self._guards.setdefault(kind, StampGuard()).check(stamp_ns)
+        if verdict is StampVerdict.REJECT:
+            self.disordered += 1
+            return
+        if verdict is StampVerdict.RESTART:
+            # The other topic starts anew as well: it must not be measured by its old stamps.
+            self._guards = {kind: self._guards[kind]}
+            self._transforms.clear()
+            self.clock_restarts += 1
+            if self._sync is not None:
+                self._sync.reset()
         if self._sync is None:
             self._store({kind: message})
-            return
-        stamp = message.header.stamp
-        self._sync.add(kind, stamp.sec * 1_000_000_000 + stamp.nanosec, message)
+        else:
+            self._sync.add(kind, stamp_ns, message)
 
     def _take_info(self, kind: str, message: CameraInfo) -> None:
         self._infos[kind] = message
@@ -218,7 +249,7 @@ class TopicSource:
                 same_frame = frame_id == message.header.frame_id
                 if not (same_frame and depth_camera.same_geometry(color_camera)):
                     color_from_depth = self._transforms.lookup(
-                        message.header.frame_id, frame_id, stamp_ns
+                        message.header.frame_id, frame_id, stamp_ns, _TF_TIMEOUT_S
                     )
                     depth_m = register_depth_to_color(
                         depth_m, depth_camera, color_camera, color_from_depth

@@ -31,7 +31,7 @@ from sensorium.ros.qos import qos_profile
 
 SECOND_NS = 1_000_000_000
 # Two busy cores: what takes a second alone may take ten.
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 WIDTH_PX, HEIGHT_PX = 160, 120
 CAMERA = pinhole(WIDTH_PX, HEIGHT_PX, 140.0)
 ORIGIN = np.eye(4)
@@ -248,7 +248,8 @@ class Graph:
         return _STATES[response.current_state.id]
 
     def wait_state(self, node, state):
-        wait_until(lambda: self.state(node) == state, f"{node.name} is not {state}")
+        failure = getattr(getattr(node, "node", None), "last_failure", "")
+        wait_until(lambda: self.state(node) == state, f"{node.name} is not {state}; {failure}")
 
     def set(self, node, name, value):
         request = SetParameters.Request(
@@ -259,7 +260,7 @@ class Graph:
     def active_geometry(self, **parameters):
         """Host a geometry node that listens to ``camera/rgbd``, and wait until it is active."""
         node = self.host("geometry", parameters={"threads": 1, **parameters})
-        wait_until(lambda: node.node.is_active, lambda: node.node.last_failure)
+        self.wait_state(node, "active")
         return node
 
     def _note(self, message):
