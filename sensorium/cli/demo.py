@@ -49,7 +49,7 @@ def _positive(text: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with Stopping() as stopping, OutputFolder(arguments.output) as folder:
+    with Stopping() as stopping, OutputFolder(arguments.output, arguments.recording) as folder:
         try:
             return _demonstrate(arguments, folder, stopping)
         except Interrupted as interruption:
@@ -80,7 +80,10 @@ def _demonstrate(arguments: argparse.Namespace, folder: OutputFolder, stopping: 
         progress.phase("judging the result")
         from sensorium.demo.report import write_report
 
-        report = write_report(folder, plan, result, stopping)
+        try:
+            report = write_report(folder, plan, result, stopping)
+        except (ValueError, OSError) as error:
+            raise RunError(f"the result cannot be judged: {error}") from error
     finally:
         progress.end()
     print(report.table)

@@ -28,14 +28,21 @@ class OutputFolder:
 
     Args:
         path: where the folder is or shall be.
+        recording: what will be read; it must not be removed.
 
     Raises:
-        FolderError: the folder is somebody else's, a file, or in use by another run.
+        FolderError: the folder is somebody else's, a file, in use by another run, or holds the
+            recording.
         OSError: it cannot be made or emptied.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, recording: Path | None = None) -> None:
         self.path = path.expanduser().absolute()
+        if recording and recording.expanduser().resolve().is_relative_to(self.path.resolve()):
+            raise FolderError(
+                f"recording '{recording}' lies in the output folder '{self.path}', whose files are "
+                "replaced; name another output folder"
+            )
         if self.path.exists() and not self.path.is_dir():
             raise FolderError(f"output '{self.path}' is a file; name a folder")
         marker = self.path / _MARKER

@@ -96,8 +96,9 @@ def depth_picture(frame: RecordedFrame, color: Picture | None) -> Picture:
         return _enlarged(_beside(panels))
     exact = _captioned(draw_depth(truth, near, far), "exact depth")
     error = np.abs(depth - truth) * np.float32(1000)
-    median = float(np.nanmedian(error))
-    wrong = _captioned(_draw_error(error), f"error, median {median:.1f} mm")
+    known_error = error[np.isfinite(error)]
+    median = f", median {np.median(known_error):.1f} mm" if known_error.size else ""
+    wrong = _captioned(_draw_error(error), f"error{median}")
     return _enlarged(_below([_beside(panels), _beside([wrong, exact])]))
 
 

@@ -77,11 +77,6 @@ def make_plan(
     path = recording.expanduser().absolute()
     if not path.exists():
         raise RecordingError(f"there is no recording at '{path}'; check the path")
-    if path.is_relative_to(folder.path):
-        raise RecordingError(
-            f"recording '{path}' lies in the output folder '{folder.path}', whose files are "
-            "replaced; move it or name another output folder"
-        )
     is_bag = path.suffix in _BAG_SUFFIXES or (
         path.is_dir() and ((path / "metadata.yaml").exists() or any(path.glob("*.mcap")))
     )
