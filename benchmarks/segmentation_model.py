@@ -159,20 +159,29 @@ def measure_latency(repeats: int) -> dict[str, Any]:
     report["agreement"] = {
         "mask_cls_max_difference": float((ours.mask_cls - plain.mask_cls).abs().max()),
         "mask_logits_max_difference": float((ours.mask_pred - plain.mask_pred).abs().max()),
-        "panoptic_pixels_equal": float((ours.panoptic == plain.panoptic).float().mean()),
+        "panoptic_pixels_equal": share_equal(ours.panoptic, plain.panoptic),
         "semantic_labels_equal": labels_equal(ours.semantic, plain.semantic),
         "segments": len(ours.segments),
     }
     model.config = replace(model.config, bfloat16_trunk=True)
     half = all_outputs(model, picture)
     report["bfloat16_trunk"] = summary([timed(lambda: all_outputs(model, picture))])
-    report["bfloat16_trunk"]["semantic_labels_equal"] = labels_equal(half.semantic, ours.semantic)
+    report["bfloat16_trunk"] |= {
+        "panoptic_pixels_equal": share_equal(half.panoptic, ours.panoptic),
+        "semantic_labels_equal": labels_equal(half.semantic, ours.semantic),
+        "query_classes_equal": labels_equal(half.mask_cls.T, ours.mask_cls.T),
+    }
     return report
 
 
+def share_equal(first: Tensor, second: Tensor) -> float:
+    """Return the share of equal entries."""
+    return float((first == second).float().mean())
+
+
 def labels_equal(first: Tensor, second: Tensor) -> float:
-    """Return the share of pixels with the same best class."""
-    return float((first.argmax(0) == second.argmax(0)).float().mean())
+    """Return the share of pixels (or queries) with the same best class."""
+    return share_equal(first.argmax(0), second.argmax(0))
 
 
 def stage_times(
