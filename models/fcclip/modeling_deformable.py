@@ -7,7 +7,7 @@ levels and points, so the whole layer is one weighted sum of rows of the value t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +86,8 @@ def _gather_bilinear(
     """
     batch, _, heads, levels, points = weights.shape
     device = values.device
-    table = torch.cat([_framed(x, size) for x, size in _split_levels(values, sizes)], 1)
+    parts = torch.split(values, [h * w for h, w in sizes], 1)
+    table = torch.cat([_framed(part, size) for part, size in zip(parts, sizes, strict=True)], 1)
     strides = [w + FRAME for _, w in sizes]
     starts = [sum((h + FRAME) * (w + FRAME) for h, w in sizes[:i]) for i in range(levels)]
     stride, start, width, height = (
@@ -114,13 +115,6 @@ def _gather_bilinear(
         ).view(bag),
         mode="sum",
     )
-
-
-def _split_levels(
-    values: Tensor, sizes: Sequence[tuple[int, int]]
-) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    parts = torch.split(values, [h * w for h, w in sizes], 1)
-    yield from zip(parts, sizes, strict=True)
 
 
 def _framed(values: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,5 +1,8 @@
 """Class lists: synonyms, things, seen classes, refusals and the switch between them."""
 
+import itertools
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +88,31 @@ def test_a_list_made_ahead_is_used_only_after_the_switch(model):
     assert model.vocabulary is old
     model.use_vocabulary(new)
     assert model.vocabulary is new
+
+
+def test_lists_switched_in_another_thread_never_mix_within_a_picture(model):
+    lists = [model.make_vocabulary([f"thing {n} {i}" for i in range(n)]) for n in (1, 2, 5)]
+    model.use_vocabulary(lists[0])
+    image, stop = picture(40, 40, 3), threading.Event()
+    # What each list says when nothing else goes on.
+    alone = {}
+    for vocabulary in lists:
+        model.use_vocabulary(vocabulary)
+        alone[vocabulary.version] = model.predict(image).mask_cls
+
+    def switch():
+        for i in itertools.cycle(range(3)):
+            model.use_vocabulary(lists[i])
+            if stop.wait(0.003):
+                return
+
+    switcher = threading.Thread(target=switch)
+    switcher.start()
+    results = [model.predict(image) for _ in range(15)]
+    stop.set()
+    switcher.join()
+    for result in results:
+        torch.testing.assert_close(result.mask_cls, alone[result.vocabulary.version])
 
 
 def test_the_order_of_classes_only_reorders_the_scores(model):
