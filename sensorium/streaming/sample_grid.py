@@ -165,7 +165,7 @@ class SampleGrid:
                 f"{self.rules.channels} channels)"
             )
         self.counts.received += count
-        finite = np.isfinite(samples).all(axis=1).tolist()
+        finite: list[bool] = np.all(np.isfinite(samples), axis=1).tolist()
         builder = _Builder()
         by_count = self.rules.placement == "count"
         for index, stamp in enumerate(map(int, stamps_ns)):

@@ -1,0 +1,1 @@
+"""Trained signal networks: <name>.json describes, <name>.safetensors holds the weights."""
