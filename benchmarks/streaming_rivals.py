@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import tempfile
@@ -92,7 +93,7 @@ def _continual(module: nn.Module, hop: int, channels: int, window: int) -> Call:
     """The trunk converted by continual-inference, then a torch ring and head."""
     import continual
 
-    trunk = module[0]  # type: ignore[index]
+    trunk = copy.deepcopy(module[0])  # type: ignore[index]  # continual() changes its argument
     converted = continual.continual(trunk).eval()
     with torch.no_grad():
         width, positions = trunk(torch.zeros(1, channels, window)).shape[1:]

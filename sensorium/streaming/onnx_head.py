@@ -107,6 +107,8 @@ class HeadWriter:
         x = values.get(node.args[0])  # type: ignore[arg-type]
         if x is None:
             raise NotImplementedError(str(target))
+        if target is F.dropout and node.kwargs.get("training", True) is False:
+            return x
         if target in _ACTIVATIONS and not node.kwargs and len(node.args) == 1:
             return self._pointwise(Pointwise(_ACTIVATIONS[target]), x)
         if target in _POOLS:

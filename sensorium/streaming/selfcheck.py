@@ -135,13 +135,24 @@ def _limit(module: nn.Module, like: Tensor, window: Tensor) -> float:
     if like.dtype != torch.float32:
         return limit
     with torch.no_grad():
-        doubled = copy.deepcopy(module).double()(window.double())
+        doubled = _copied(module).double()(window.double())
         return max(limit, 8 * _error(module(window).double(), doubled))
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except (TypeError, RuntimeError) as error:
+        raise NotStreamableError(
+            type(module).__name__,
+            f"cannot be copied ({error}), so that the self-check cannot run",
+            "remove what copy.deepcopy refuses, such as open files or patched methods",
+        ) from error
 
 
 def _integer_copy(module: nn.Module, generator: torch.Generator) -> nn.Module:
     """The same architecture with small integers, sparse enough that float32 sums stay exact."""
-    integer = copy.deepcopy(module)
+    integer = _copied(module)
     if any(parametrize.is_parametrized(m) for m in integer.modules()):
         return integer
     for m in integer.modules():
