@@ -53,6 +53,7 @@ class RobotFilter:
         self._transforms = transforms
         self._filter: SelfFilter | None = None
         self._problem = f"no robot description has arrived on '{configuration.description_topic}'"
+        self._pose_problem = ""
         self._skipped: tuple[str, ...] = ()
         self._close: Callable[[], object] = lambda: None
         if configuration.enabled:
@@ -78,13 +79,20 @@ class RobotFilter:
             return None
         if self._filter is None:
             raise TransformError(self._problem)
-        poses: dict[str, Float64] = {
-            link: self._transforms.lookup(
-                result.view.optical_frame, link, result.stamp_ns, self._configuration.tf_timeout_s
-            )
-            for link in self._filter.links
-        }
+        try:
+            poses = self._link_poses(self._filter, result)
+        except TransformError as error:
+            self._pose_problem = f"a link has no pose, nothing is fused: {error}"
+            raise
+        self._pose_problem = ""
         return self._filter.masked(result.points_m, result.camera, poses).on_robot
+
+    def _link_poses(self, robot: SelfFilter, result: GeometryResult) -> dict[str, Float64]:
+        frame, timeout_s = result.view.optical_frame, self._configuration.tf_timeout_s
+        return {
+            link: self._transforms.lookup(frame, link, result.stamp_ns, timeout_s)
+            for link in robot.links
+        }
 
     def describe(self, status: Status) -> None:
         """Add what the filter knows and lacks to a status."""
@@ -92,6 +100,8 @@ class RobotFilter:
             return
         if self._filter is None:
             status.warn(f"self-filter: {self._problem}")
+        elif self._pose_problem:
+            status.warn(f"self-filter: {self._pose_problem}")
         for text in self._skipped:
             status.warn(f"self-filter: {text}")
 
