@@ -3,12 +3,14 @@
 import contextlib
 import importlib
 import json
+import signal
 import sys
 import threading
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
+import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import State, Transition
@@ -35,6 +37,8 @@ PATIENCE_S = 30.0
 WIDTH_PX, HEIGHT_PX = 160, 120
 CAMERA = pinhole(WIDTH_PX, HEIGHT_PX, 140.0)
 ORIGIN = np.eye(4)
+# A rendered camera that two busy cores draw in time.
+SMALL_RENDERED = {"width_px": 160, "height_px": 120, "focal_px": 130.0, "rate_hz": 8.0}
 _TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,
@@ -312,6 +316,33 @@ def translation(x, y, z):
     pose = np.eye(4)
     pose[:3, 3] = x, y, z
     return pose
+
+
+class Bringup:
+    """`sensorium up` with one rendered camera and geometry, as a user starts it."""
+
+    def __init__(self, folder, name, *options, camera, geometry):
+        sections = {
+            "/**/bringup": {"nodes": ["camera/rgbd_camera", "geometry"]},
+            "/**/rgbd_camera": {"source": "rendered", **camera},
+            "/**/geometry": {"threads": 1, **geometry},
+        }
+        content = {node: {"ros__parameters": values} for node, values in sections.items()}
+        file = folder / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(content))
+        command = [sys.executable, "-c", "from sensorium.cli import main; main()", "up", str(file)]
+        self.log = folder / f"{name}.log"
+        self._process = ManagedProcess(name, [*command, *options], node_environment(), self.log)
+        self._process.start()
+
+    def interrupt(self):
+        """Press Ctrl-C; returns the exit status."""
+        self._process.signal(signal.SIGINT)
+        wait_until(lambda: self._process.returncode is not None, "Ctrl-C does not end it")
+        return self._process.returncode
+
+    def stop(self):
+        stop_all([self._process])
 
 
 class FrameSender:
