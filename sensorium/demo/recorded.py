@@ -95,6 +95,7 @@ class RecordedRun:
     Attributes:
         frames: a sample of the frames that have points, evenly over the run.
         messages: number of messages by topic.
+        frames_age_ms: (N,) time from the stamp of each frame to its arrival at the recorder [ms].
         points_age_ms: (N,) time from the stamp of each frame to the arrival of its points at the
             recorder [ms].
         color: (H, W, 3) colour image nearest to the middle frame when frames carry none, or None.
@@ -102,6 +103,7 @@ class RecordedRun:
 
     frames: list[RecordedFrame]
     messages: dict[str, int]
+    frames_age_ms: NDArray[np.float64]
     points_age_ms: NDArray[np.float64]
     color: NDArray[np.uint8] | None = None
     notes: list[str] = field(default_factory=list)
@@ -125,13 +127,11 @@ def read_run(bag_path: Path, topics: RecordedTopics, most_frames: int) -> Record
         # Off the ends: the first frames of a run see the least.
         sample = set(stamps[step // 2 :: step])
         frames = _frames(bag, topics, sample)
-        points_age = np.array(
-            [(at - stamp) / 1e6 for stamp, at in arrivals[topics.points].items()], np.float64
-        )
         run = RecordedRun(
             [frames[stamp] for stamp in sorted(frames)],
             {name: topic.message_count for name, topic in bag.topics.items()},
-            points_age,
+            _ages_ms(arrivals[topics.rgbd]),
+            _ages_ms(arrivals[topics.points]),
             notes=list(bag.notes),
         )
         if run.frames and all(frame.color is None for frame in run.frames):
@@ -145,6 +145,10 @@ def _arrivals(bag: BagReader, topics: RecordedTopics) -> dict[str, dict[int, int
     for message in bag.messages([name for name in (topics.rgbd, topics.points) if name]):
         arrivals[message.topic].setdefault(header_stamp_ns(message.data), message.stamp_ns)
     return arrivals
+
+
+def _ages_ms(arrivals: dict[int, int]) -> NDArray[np.float64]:
+    return np.array([(at - stamp) / 1e6 for stamp, at in arrivals.items()], np.float64)
 
 
 def _frames(bag: BagReader, topics: RecordedTopics, sample: set[int]) -> dict[int, RecordedFrame]:

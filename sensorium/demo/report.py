@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sensorium import __version__
 from sensorium.demo.evaluation import LIMIT_M, Evaluation, evaluate
@@ -113,12 +114,16 @@ def _table(
     if counts.rejected_by_source:
         lines.append(_row("rejected by the camera node", _with_reasons(counts.rejected_by_source)))
     lines.append(_row("fused into the map", counts.fused))
-    lines += ["Latency", _latency_row("work of geometry on a frame", counts.latency_ms)]
-    if len(run.points_age_ms):
-        p50, p95 = (float(v) for v in np.percentile(run.points_age_ms, (50, 95)))
-        lines.append(_latency_row("stamp of a frame to its points at a subscriber", (p50, p95)))
-        if plan.request.player:
-            lines.append("    (on the clock of the bag, which moves in steps of 10 ms)")
+    lines += [
+        "Latency (arrival: at the recorder, another process)",
+        _latency_row("work of geometry on a frame", counts.latency_ms),
+    ]
+    lines += [
+        _latency_row("stamp of a frame to its arrival", _percentiles(run.frames_age_ms)),
+        _latency_row("stamp of a frame to its points' arrival", _percentiles(run.points_age_ms)),
+    ]
+    if plan.request.player:
+        lines.append("    (arrivals on the clock of the bag, which moves in steps of 10 ms)")
     lines.append(_latency_row("fusing a frame, beside that", counts.fuse_ms))
     lines.append(f"{'Error':<44}{'median':>9}{'p90':>11}{'beyond':>9}")
     for error in evaluation.errors:
@@ -168,6 +173,13 @@ def _latency_row(name: str, percentiles: tuple[float, float] | None) -> str:
     return _row(name, f"p50 {percentiles[0]:.1f} ms, p95 {percentiles[1]:.1f} ms")
 
 
+def _percentiles(values_ms: NDArray[np.float64]) -> tuple[float, float] | None:
+    if not len(values_ms):
+        return None
+    p50, p95 = np.percentile(values_ms, (50, 95))
+    return float(p50), float(p95)
+
+
 def _with_reasons(rejected: dict[str, int]) -> str:
     if not rejected:
         return "0"
@@ -179,16 +191,14 @@ def _values(
     plan: DemoPlan, result: RunResult, run: RecordedRun, evaluation: Evaluation, map_points: int,
     peak_mb: dict[str, float], judging_s: float, failure: str,
 ) -> dict[str, Any]:  # fmt: skip
-    age = run.points_age_ms
     return {
         "source": plan.source,
         "failure": failure,
         "frames": {**asdict(result.counts), "lost": result.counts.lost},
         "latency_ms": {
             "geometry": result.counts.latency_ms,
-            "stamp_to_points_at_subscriber": (
-                [float(v) for v in np.percentile(age, (50, 95))] if len(age) else None
-            ),
+            "stamp_to_frame_at_recorder": _percentiles(run.frames_age_ms),
+            "stamp_to_points_at_recorder": _percentiles(run.points_age_ms),
             "fuse": result.counts.fuse_ms,
             "percentiles": [50, 95],
         },
