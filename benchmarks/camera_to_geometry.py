@@ -35,7 +35,12 @@ from sensorium.sources.rendered import RenderedConfiguration, RenderedSource
 
 WIDTH_PX, HEIGHT_PX, FOCAL_PX, RATE_HZ = 640, 480, 525.0, 30.0
 CAMERA, GEOMETRY = "/camera/rgbd_camera", "/geometry"
-QOS = {"reliable": "reliable", "best_effort": "sensor_data"}
+# What the camera offers and what the geometry node asks for.
+QOS = {
+    "reliable": ("reliable", "reliable"),
+    "best_effort": ("sensor_data", "sensor_data"),
+    "defaults": ("reliable", "sensor_data"),
+}
 _WATCHED_NODES = Path(__file__).with_name("watched_nodes.py")
 _START_S = 120.0
 _DRAIN_S = 3.0
@@ -70,21 +75,34 @@ def write_recording(folder: Path, frames: int = 60) -> Path:
     return folder
 
 
-def write_parameters(path: Path, recording: Path, qos: str, **geometry: Any) -> Path:  # noqa: ANN401
-    """Write the parameter file of both nodes; `geometry` are further parameters of that node."""
+def write_parameters(
+    path: Path,
+    recording: Path,
+    qos: str = "defaults",
+    **geometry: Any,  # noqa: ANN401
+) -> Path:
+    """Write the parameter file of both nodes; returns `path`.
+
+    Args:
+        path: the file.
+        recording: folder of the recording.
+        qos: key of QOS.
+        geometry: further parameters of the geometry node.
+    """
+    offered, requested = QOS[qos]
     content = {
         "/**/bringup": {"nodes": ["camera/rgbd_camera", "geometry"]},
         "/**/rgbd_camera": {
             "source": "recording",
             "wait_for_subscribers_s": _START_S,
-            "qos": qos,
+            "qos": offered,
             "recording": {
                 "folder": str(recording), "registration": "registered", "loop": True,
                 "rate_hz": RATE_HZ,
             },
         },
         "/**/geometry": {
-            "rgbd_topics": ["camera/rgbd"], "qos": qos, "map_frame": "map", "threads": 1,
+            "rgbd_topics": ["camera/rgbd"], "qos": requested, "map_frame": "map", "threads": 1,
             **geometry,
         },
     }  # fmt: skip

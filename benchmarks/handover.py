@@ -15,7 +15,6 @@ from typing import Any
 
 from camera_to_geometry import (
     HEIGHT_PX,
-    QOS,
     RATE_HZ,
     WIDTH_PX,
     drain,
@@ -34,7 +33,7 @@ TARGET_RATIO = 5.0
 def measure(folder: Path, recording: Path, seconds: float, *, in_container: bool) -> dict[str, Any]:
     """Run both nodes for a while; returns the times of the hand-over."""
     folder.mkdir()
-    parameters = write_parameters(folder / "parameters.yaml", recording, QOS["reliable"])
+    parameters = write_parameters(folder / "parameters.yaml", recording)
     with running(folder, parameters, in_container=in_container) as watch:
         watch.spin(seconds)
         cpu_percent = sum(watch.use(name).cpu_percent for name in watch.processes)

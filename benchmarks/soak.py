@@ -21,7 +21,6 @@ from camera_to_geometry import (
     CAMERA,
     GEOMETRY,
     HEIGHT_PX,
-    QOS,
     RATE_HZ,
     WIDTH_PX,
     Watch,
@@ -91,7 +90,7 @@ def judge(rows: list[dict[str, float]], final: dict[str, int]) -> dict[str, Any]
     }
     lost = final["published"] - final["received"]
     frames = {**final, "published_minus_received": lost, "passed": lost == 0}
-    parts = [*memory.values(), latency, frames]
+    parts: list[dict[str, Any]] = [*memory.values(), latency, frames]
     return {
         "passed": all(part["passed"] for part in parts),
         "memory": memory,
@@ -107,7 +106,7 @@ def run(seconds: float) -> tuple[list[dict[str, float]], dict[str, int]]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         recording = write_recording(folder / "recording")
-        parameters = write_parameters(folder / "parameters.yaml", recording, QOS["reliable"])
+        parameters = write_parameters(folder / "parameters.yaml", recording)
         with running(folder, parameters, watched=False) as watch:
             started_s = time.monotonic()
             while time.monotonic() - started_s < seconds:

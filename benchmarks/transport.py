@@ -33,7 +33,7 @@ from conditions import conditions, write_results
 def measure(folder: Path, recording: Path, qos: str, seconds: float) -> dict[str, Any]:
     """Run both processes for a while; returns counts, latencies and use of the machine."""
     folder.mkdir()
-    parameters = write_parameters(folder / "parameters.yaml", recording, QOS[qos])
+    parameters = write_parameters(folder / "parameters.yaml", recording, qos)
     with running(folder, parameters) as watch:
         watch.spin(seconds)
         use = {name: watch.use(name) for name in watch.processes}

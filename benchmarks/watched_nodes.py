@@ -52,9 +52,10 @@ class WatchedInput(RgbdInput):
     ) -> None:
         def note(topic: str, received: ReceivedFrame) -> None:
             now_ns = time.monotonic_ns()
-            in_memory = isinstance(received, RgbdFrame)
-            stamp_ns = received.stamp_ns if in_memory else stamp_from_time(received.header.stamp)
-            RECEIVED.append((stamp_ns, now_ns, in_memory))
+            if isinstance(received, RgbdFrame):
+                RECEIVED.append((received.stamp_ns, now_ns, True))
+            else:
+                RECEIVED.append((stamp_from_time(received.header.stamp), now_ns, False))
             store(topic, received)
 
         super().__init__(node, topic, note, qos)
