@@ -67,7 +67,9 @@ def folders_with_files(*roots):
 
 
 setup(
-    name="sensorium-ros",
+    # Not "sensorium-ros": the generated interfaces register themselves under that name, and pip
+    # would uninstall them as an older version of this.
+    name="sensorium",
     version=VERSION,
     description="RGB-D perception for ROS 2 in Python and PyTorch",
     license="Apache-2.0",

@@ -62,7 +62,8 @@ def build(prefix: Path, build_root: Path) -> None:
 def build_when_changed(prefix: Path, build_root: Path) -> bool:
     """Build unless `prefix` already has the interfaces of this very tree; True when built."""
     stamp = prefix / STAMP
-    if stamp.exists() and stamp.read_text() == fingerprint():
+    present = any(prefix.glob("lib/python*/site-packages/sensorium_ros/msg/__init__.py"))
+    if present and stamp.exists() and stamp.read_text() == fingerprint():
         return False
     build(prefix, build_root)
     return True

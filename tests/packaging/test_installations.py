@@ -121,3 +121,16 @@ def test_colcon_builds_the_package_in_a_workspace(source, tmp_path, symlink):
     ) as process:  # fmt: skip
         output = process.communicate(timeout=60)[0]
     assert "Traceback" not in output
+
+
+def test_installing_again_keeps_the_generated_messages(source):
+    """pip must not take the interfaces' own registration for an older version of the library."""
+    (egg_info,) = Path(sys.prefix).glob("lib/python*/site-packages/sensorium_ros-*.egg-info")
+    registered = next(
+        line.partition(": ")[2]
+        for line in (egg_info / "PKG-INFO").read_text().splitlines()
+        if line.startswith("Name: ")
+    )
+    script = "import runpy, setuptools; setuptools.setup = lambda **k: print(k['name']); "
+    name = run([sys.executable, "-c", script + "runpy.run_path('setup.py')"], cwd=source)
+    assert name.strip().replace("_", "-") != registered.replace("_", "-")
