@@ -156,10 +156,10 @@ def _aggregate(config: OmniVGGTConfig, weights: Weights, images: Tensor) -> list
 def _camera(config: OmniVGGTConfig, weights: Weights, last: Tensor) -> Tensor:
     name = "camera_head"
     tokens = _norm(weights, name + ".token_norm", last[:, :, 0], 1e-5)
-    raw = None
+    previous = weights[name + ".empty_pose_tokens"].expand(*tokens.shape[:2], -1)
+    raw = torch.zeros_like(previous)
     for _ in range(4):
-        previous = weights[name + ".empty_pose_tokens"].expand(*tokens.shape[:2], -1)
-        embedded = _linear(weights, name + ".embed_pose", previous if raw is None else raw)
+        embedded = _linear(weights, name + ".embed_pose", previous)
         modulation = _linear(weights, name + ".poseLN_modulation.1", functional.silu(embedded))
         shift, scale, gate = modulation.chunk(3, dim=-1)
         normed = functional.layer_norm(tokens, tokens.shape[-1:], eps=1e-6)
@@ -167,7 +167,7 @@ def _camera(config: OmniVGGTConfig, weights: Weights, last: Tensor) -> Tensor:
         for layer in range(config.camera_trunk_depth):
             x = _block(weights, f"{name}.trunk.{layer}", x, config.camera_heads, 1e-5)
         delta = _mlp(weights, name + ".pose_branch", _norm(weights, name + ".trunk_norm", x, 1e-5))
-        raw = delta if raw is None else raw + delta
+        previous = raw = raw + delta
     return torch.cat([raw[..., :7], raw[..., 7:].relu()], dim=-1)
 
 
@@ -208,8 +208,11 @@ def _dpt_chunk(
             x = x + _residual(weights, fusion + ".resConfUnit1", maps[index])
         x = _residual(weights, fusion + ".resConfUnit2", x)
         height, width = x.shape[-2:]
-        target = maps[index - 1].shape[-2:] if index else (2 * height, 2 * width)
-        x = _conv(weights, fusion + ".out_conv", _resize(x, target))
+        if index:
+            height, width = maps[index - 1].shape[-2:]
+        else:
+            height, width = 2 * height, 2 * width
+        x = _conv(weights, fusion + ".out_conv", _resize(x, (height, width)))
     x = _resize(_conv(weights, scratch + ".output_conv1", x, padding=1), size)
     x = x + _uv_map(x, size[1] / size[0])
     x = functional.relu_(_conv(weights, scratch + ".output_conv2.0", x, padding=1))

@@ -18,6 +18,15 @@ from sensorium.models.omnivggt import OmniVGGT
 from sensorium.models.omnivggt.aggregator import LayerTokens
 from sensorium.models.omnivggt.pose_encoding import decode_cameras
 
+__all__ = [
+    "GeometryMemoryError",
+    "OmniVGGTWindow",
+    "WindowConfiguration",
+    "WindowPrediction",
+    "WindowView",
+    "peak_bytes",
+]
+
 
 class GeometryMemoryError(RuntimeError):
     """The device ran out of memory; the window has been emptied, the model is still there."""
