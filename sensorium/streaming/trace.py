@@ -14,11 +14,10 @@ from torch import Tensor, fx, nn
 from sensorium.streaming import arithmetic, functions, head, layers
 from sensorium.streaming.errors import NotStreamableError
 from sensorium.streaming.operators import TrunkNode
+from sensorium.streaming.tracer import reads_shape, trace
 from sensorium.streaming.trunk import Site, Trunk, TrunkValue
 
 _WHOLE_WINDOW_NORMS = (nn.GroupNorm, nn.LocalResponseNorm)
-_CONSTANT_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "requires_grad"}
-_CONSTANT_METHODS = {"size", "dim", "ndimension", "numel", "type", "stride"}
 _OUT_OF_PLACE: dict[Any, Any] = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
@@ -70,27 +69,13 @@ def trace_network(module: nn.Module, *, window: int, channels: int, batch: int) 
                 "is in training mode: batch statistics and dropout change every call",
                 "call module.eval() before converting",
             )
-    try:
-        graph = _Tracer().trace(module)
-    except Exception as error:
-        raise NotStreamableError(
-            type(module).__name__,
-            f"torch.fx cannot trace forward(): {error}",
-            "remove control flow and Python arithmetic that depend on tensor values",
-        ) from error
-    traced = fx.GraphModule(module, graph)
     parameter = next(module.parameters(), torch.zeros(1))
     example = torch.zeros(
         batch, channels, window, dtype=parameter.dtype, device=parameter.device
     ).normal_(generator=torch.Generator(parameter.device).manual_seed(0))
+    traced = trace(module, example)
     with torch.no_grad():
         return _Splitter(traced, example).split()
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-        return type(m).__module__.startswith("torch.nn") and not isinstance(m, containers)
 
 
 class _Splitter:
@@ -133,7 +118,7 @@ class _Splitter:
 
     def _run(self, node: fx.Node) -> Any:  # noqa: ANN401
         if node.op == "placeholder":
-            return self.example.clone()
+            return node.args[0] if node.args else self.example.clone()
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.concrete[n])
         try:
             return getattr(self.runner, node.op)(node.target, args, kwargs)
@@ -153,8 +138,10 @@ class _Splitter:
 
     # --- translating one node ---
 
-    def _translate(self, node: fx.Node) -> Any:  # noqa: ANN401
+    def _translate(self, node: fx.Node) -> Any:  # noqa: ANN401, PLR0911
         if node.op == "placeholder":
+            if node.args:
+                return None
             if len(self.trunk.nodes):
                 problem = f"takes a second input '{node.name}'"
                 raise NotStreamableError("forward", problem, "convert a module of one signal")
@@ -162,7 +149,7 @@ class _Splitter:
         inputs = [self.values[n] for n in node.all_input_nodes]
         if not any(_is_signal(value) for value in inputs):
             return None
-        if self._reads_shape(node):
+        if reads_shape(node):
             return None
         site = Site(self._layer(node), self.trunk)
         self._check_in_place(site, node)
@@ -173,14 +160,6 @@ class _Splitter:
             self._check_shape(site, node, result)
             return result
         return self._to_head(site, node)
-
-    @staticmethod
-    def _reads_shape(node: fx.Node) -> bool:
-        if node.op == "call_method":
-            return node.target in _CONSTANT_METHODS
-        if node.target is getattr:
-            return node.args[1] in _CONSTANT_ATTRIBUTES
-        return node.target is len
 
     def _check_in_place(self, site: Site, node: fx.Node) -> None:
         target = node.target

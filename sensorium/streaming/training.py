@@ -73,7 +73,7 @@ class SignalPadded(nn.Module):
         values: dict[fx.Node, Any] = {}
         for node in self.network.graph.nodes:
             if node.op == "placeholder":
-                values[node] = x
+                values[node] = node.args[0] if node.args else x
                 continue
             args, kwargs = fx.map_arg((node.args, node.kwargs), self._reader(node, values))
             if node.op == "output":

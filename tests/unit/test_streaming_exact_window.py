@@ -269,3 +269,27 @@ def test_a_last_frame_head_reuses_everything() -> None:
     assert relative_error(rows, windows_of(module, signal, 64, 2)) < 5e-6
     assert stream.report.touched_by_padding == 0.0
     assert stream.report.reused_share > 0.9
+
+
+def test_conditions_on_shapes_and_default_arguments_are_followed() -> None:
+    class Careful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(3, 4, 3, padding=1)
+            self.out = nn.Linear(4 * 48, 2)
+
+        def forward(self, x: Tensor, mask: Tensor | None = None, scale: float = 2.0) -> Tensor:
+            if x.dim() != 3:
+                raise ValueError("three axes")
+            batch, _, length = x.shape
+            y = self.conv(x)
+            if length % 2:
+                y = F.pad(y, (0, 1))
+            if mask is not None:
+                y = y * mask
+            return self.out((scale * y).reshape(batch, -1))
+
+    module = Careful().eval()
+    stream = convert(module, window=48, hop=4, channels=3, recompute="never")
+    signal = torch.randn(1, 3, 300)
+    assert relative_error(stream.push(signal), windows_of(module, signal, 48, 4)) < 5e-6
