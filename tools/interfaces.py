@@ -6,6 +6,7 @@ CMakeLists.txt as colcon. On a robot with an apt ROS this file is not needed: co
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -61,6 +62,14 @@ def build(prefix: Path, build_root: Path) -> None:
 
 def build_when_changed(prefix: Path, build_root: Path) -> bool:
     """Build unless `prefix` already has the interfaces of this very tree; True when built."""
+    build_root.mkdir(parents=True, exist_ok=True)
+    with (build_root / "lock").open("w") as lock:
+        # Two builds at once (two terminals, a test beside `make`) would overwrite each other.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build_when_changed(prefix, build_root)
+
+
+def _build_when_changed(prefix: Path, build_root: Path) -> bool:
     stamp = prefix / STAMP
     present = any(prefix.glob("lib/python*/site-packages/sensorium_ros/msg/__init__.py"))
     if present and stamp.exists() and stamp.read_text() == fingerprint():
