@@ -32,10 +32,12 @@ __all__ = [
     "WeightsError",
     "add_weights",
     "find_weights",
+    "known_manifests",
     "licence_notice",
     "list_weights",
     "load_omnivggt",
     "read_manifest",
+    "user_manifest",
     "verify_weights",
 ]
 
@@ -128,24 +130,34 @@ def read_manifest(path: Path) -> tuple[WeightsEntry, ...]:
     return tuple(_entry(path, fields) for fields in content.get("weights", []))
 
 
-def list_weights(manifests: Sequence[Path] = PACKAGED_MANIFESTS) -> tuple[WeightsEntry, ...]:
-    """Entries of all manifests, in their order.
+def user_manifest() -> Path:
+    """Where the user's own weights are recorded: $XDG_DATA_HOME/sensorium/weights/manifest.json."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "sensorium" / "weights" / MANIFEST_NAME
+
+
+def known_manifests() -> tuple[Path, ...]:
+    """The packaged manifests and the user's, where there is one."""
+    own = user_manifest()
+    return (*PACKAGED_MANIFESTS, own) if own.exists() else PACKAGED_MANIFESTS
+
+
+def list_weights(manifests: Sequence[Path] | None = None) -> tuple[WeightsEntry, ...]:
+    """Entries of all manifests; a later manifest replaces entries of the same name.
+
+    Args:
+        manifests: None: the known ones.
 
     Raises:
-        WeightsError: A manifest is unreadable or a name is used twice.
+        WeightsError: A manifest is unreadable.
     """
-    entries = [entry for manifest in manifests for entry in read_manifest(manifest)]
-    names = [entry.name for entry in entries]
-    for name in names:
-        if names.count(name) > 1:
-            raise WeightsError(
-                f"weights '{name}' appear more than once in {', '.join(map(str, manifests))}; "
-                "rename one of them"
-            )
-    return tuple(entries)
+    entries: dict[str, WeightsEntry] = {}
+    for manifest in known_manifests() if manifests is None else manifests:
+        entries |= {entry.name: entry for entry in read_manifest(manifest)}
+    return tuple(entries.values())
 
 
-def find_weights(name: str, manifests: Sequence[Path] = PACKAGED_MANIFESTS) -> WeightsEntry:
+def find_weights(name: str, manifests: Sequence[Path] | None = None) -> WeightsEntry:
     """Returns the entry called `name`.
 
     Raises:
@@ -181,22 +193,23 @@ def add_weights(
     name: str,
     architecture: str = OMNIVGGT,
     configuration: Mapping[str, Any] | None = None,
-    licence: str = _UNKNOWN_LICENCE,
+    licence: str | None = None,
     non_commercial: bool | None = None,
-    source: str = "",
+    source: str | None = None,
     measured: Mapping[str, Any] | None = None,
 ) -> WeightsEntry:
     """Checks a file and records it in a manifest; the file stays where it is.
 
     Args:
-        manifest: Manifest to extend; made when missing.
+        manifest: Manifest to extend, usually ``user_manifest()``; made when missing.
         file: Safetensors file.
-        name: Name not yet in this manifest.
+        name: Name not yet in this manifest. When a packaged manifest has weights of this name, what
+            is not given here is taken from there: so a local copy of them is recorded.
         architecture: "omnivggt", or "" to check the format only.
         configuration: Of the architecture; None: what the file's metadata says, else published.
-        licence: Licence text.
+        licence: Licence text; None: unknown.
         non_commercial: None: True for an unknown licence and for one that says NC, else False.
-        source: Where it comes from.
+        source: Where it comes from; None: the path.
         measured: What it was measured at.
 
     Returns:
@@ -208,14 +221,27 @@ def add_weights(
     before = read_manifest(manifest) if manifest.exists() else ()
     if any(entry.name == name for entry in before):
         raise WeightsError(f"{manifest} already has weights called '{name}'; choose another name")
-    file = file.resolve()
+    file = file.expanduser().resolve()
+    packaged = {entry.name: entry for entry in list_weights(PACKAGED_MANIFESTS)}.get(name)
+    if packaged is not None:
+        licence, source = licence or packaged.licence, source or packaged.source
+        configuration = configuration or packaged.configuration
+    licence = licence or _UNKNOWN_LICENCE
     if configuration is None and architecture == OMNIVGGT:
         configuration = embedded_configuration(file)
     digest = _checked_file(file, architecture, configuration, None)
     if non_commercial is None:
         non_commercial = licence == _UNKNOWN_LICENCE or _says_non_commercial(licence)
     entry = WeightsEntry(
-        name, file, architecture, configuration, digest, licence, non_commercial, source, measured
+        name,
+        file,
+        architecture,
+        configuration,
+        digest,
+        licence,
+        non_commercial,
+        source or str(file),
+        measured,
     )
     content = {
         "version": _MANIFEST_VERSION,
@@ -231,14 +257,15 @@ def add_weights(
 def load_omnivggt(
     name_or_path: str | Path,
     *,
-    manifests: Sequence[Path] = PACKAGED_MANIFESTS,
+    manifests: Sequence[Path] | None = None,
     check_hash: bool = True,
 ) -> LoadedModel:
     """Loads an OmniVGGT model by manifest name or by the path of a safetensors file.
 
     Args:
         name_or_path: A name in a manifest, or a path (anything with a suffix or a separator).
-        manifests: Where names are looked up; a path that a manifest lists gets its entry's rules.
+        manifests: Where names are looked up, None: the known ones; a path that a manifest lists
+            gets its entry's rules.
         check_hash: Compare the SHA-256 where one is recorded (reads the file once more).
 
     Returns:
@@ -274,7 +301,7 @@ def licence_notice(entry: WeightsEntry) -> str:
     return ""
 
 
-def _entry_for(name_or_path: str | Path, manifests: Sequence[Path]) -> WeightsEntry:
+def _entry_for(name_or_path: str | Path, manifests: Sequence[Path] | None) -> WeightsEntry:
     text = str(name_or_path)
     is_path = isinstance(name_or_path, Path) or os.sep in text or bool(Path(text).suffix)
     if not is_path:

@@ -191,8 +191,21 @@ def test_a_name_is_taken_once(good_file, tmp_path):
     _added(good_file, tmp_path)
     with pytest.raises(WeightsError, match="choose another name"):
         _added(good_file, tmp_path)
-    with pytest.raises(WeightsError, match="more than once"):
-        weights.list_weights([tmp_path / "manifest.json"] * 2)
+
+
+def test_a_local_copy_of_packaged_weights_inherits_their_licence(good_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert not weights.user_manifest().exists()
+    assert not weights.find_weights("omnivggt-published").is_present
+    weights.add_weights(
+        weights.user_manifest(), good_file, name="omnivggt-published", configuration=CONFIGURATION
+    )
+    own = weights.find_weights("omnivggt-published")
+    assert own.path == good_file
+    assert own.non_commercial
+    assert "CC BY-NC 4.0" in own.licence
+    assert "NON-COMMERCIAL" in weights.load_omnivggt("omnivggt-published").notice
+    assert len(weights.list_weights()) == len(weights.list_weights(weights.PACKAGED_MANIFESTS))
 
 
 @pytest.mark.parametrize(
