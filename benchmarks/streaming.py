@@ -31,7 +31,7 @@ from sensorium.streaming import convert
 WINDOW, CHANNELS = 1024, 6
 HOPS = (8, 16, 32, 64, 128, 256, 512)
 TARGETS = {"stream": 9.0, "exact_window": 3.5}
-BLOCK_S, ROUNDS = 0.02, 15
+BLOCK_S, ROUNDS = 0.01, 15
 Call = Callable[[], object]
 
 
@@ -162,6 +162,10 @@ def measure(module: nn.Module, hop: int, *, with_rivals: bool) -> dict[str, Any]
         "times_faster_than_onnxruntime_recompute": {
             name: full / spent["cpu_ms"] for name, spent in times.items()
         },
+        "times_faster_in_least_disturbed_blocks": {
+            name: times["onnxruntime recompute"]["best_wall_ms"] / spent["best_wall_ms"]
+            for name, spent in times.items()
+        },
         "flop_floor_ms": floor_ms,
         "times_flop_floor": {m: times[m]["cpu_ms"] / floor_ms for m in reports},
         "reports": reports,
@@ -186,8 +190,9 @@ def main() -> None:
         results["networks"][name] = rows
         for row in rows:
             ratios = row["times_faster_than_onnxruntime_recompute"]
+            floors = row["times_flop_floor"]["stream"]
             shown = ", ".join(f"{method} {ratio:.2f}x" for method, ratio in ratios.items())
-            print(f"{name}, hop {row['hop']}: {shown}", flush=True)
+            print(f"{name}, hop {row['hop']}: {shown}; stream {floors:.2f}x floor", flush=True)
     results["targets_at_hop_32"] = _targets(results["networks"]["net6"])
     print(json.dumps(results["targets_at_hop_32"]))
     print(write_results("streaming", results, before))
@@ -198,8 +203,14 @@ def main() -> None:
 def _targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
     row = next(row for row in rows if row["hop"] == 32)
     ratios = row["times_faster_than_onnxruntime_recompute"]
+    best = row["times_faster_in_least_disturbed_blocks"]
     return {
-        mode: {"measured": ratios[mode], "target": target, "met": ratios[mode] >= target}
+        mode: {
+            "measured": ratios[mode],
+            "least_disturbed": best[mode],
+            "target": target,
+            "met": ratios[mode] >= target,
+        }
         for mode, target in TARGETS.items()
     }
 

@@ -23,7 +23,7 @@ from sensorium.streaming.rings import Rings
 from sensorium.streaming.trace import TracedNetwork
 
 _MIN_BYTES = 1 << 20
-_DEPTHS = (16, 8, 4, 2)
+_DEPTHS = (32, 16, 8, 4, 2)
 # Choosing depths needs only the ratio of these two, measured on server CPUs: what a level costs by
 # itself, and how fast one core streams weights that its own cache does not hold.
 _SECONDS_PER_LEVEL = 4e-6
