@@ -12,7 +12,8 @@ from std_srvs.srv import Trigger
 from sensorium.configuration import ConfigurationError, parameter
 from sensorium.ros.batch_worker import BatchWorker
 from sensorium.ros.diagnostics import Diagnostics, Rejections, Status
-from sensorium.ros.inputs import MonitoredSubscription, WaitingReport
+from sensorium.ros.draining_subscription import DrainingSubscription
+from sensorium.ros.inputs import WaitingReport
 from sensorium.ros.lifecycle import ManagedNode
 from sensorium.ros.qos import QOS_NAMES, qos_profile
 from sensorium.ros.running import run
@@ -79,9 +80,7 @@ class Configuration:
         "reliable", "QoS of the subscription; sensor_data for drivers that publish best effort.",
         choices=QOS_NAMES,
     )  # fmt: skip
-    qos_depth: int = parameter(
-        2000, "Messages the transport keeps for us.", minimum=1, maximum=100_000
-    )
+    qos_depth: int = parameter(5000, "Messages the transport keeps.", minimum=1, maximum=100_000)
     waiting_report_s: float = parameter(
         5.0, "Silence after which the node says what it waits for [s].", minimum=0.5, maximum=3600.0
     )
@@ -93,7 +92,7 @@ class Signal(ManagedNode[Configuration]):
     def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - rclpy's own
         self._reader: SignalReader | None = None
         self._outputs: list[SignalOutput] = []
-        self._source: MonitoredSubscription | None = None
+        self._source: DrainingSubscription | None = None
         self._messages: BatchWorker[tuple[Any, int]] | None = None
         self._received_before = self._lost_before = self._dropped_before = 0
         self._failed = 0
@@ -144,7 +143,7 @@ class Signal(ManagedNode[Configuration]):
             "signal", self._process, self._report, configuration.max_backlog_s
         )
         self._messages.start()
-        self._source = MonitoredSubscription(
+        self._source = DrainingSubscription(
             self, self._reader.message_type, configuration.topic, self._store,
             qos_profile(configuration.qos, configuration.qos_depth),
         )  # fmt: skip
