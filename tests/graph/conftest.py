@@ -4,13 +4,33 @@ Every test session has a ROS domain of its own, so that two sessions on one mach
 the same network) never hear each other.
 """
 
+import fcntl
+import gc
 import os
 import random
+import tempfile
+from pathlib import Path
 
 import pytest
 
+
+def _own_domain():
+    """A domain that no other test session on this machine has; held as long as the file is open."""
+    for domain in random.SystemRandom().sample(range(102), 102):
+        path = Path(tempfile.gettempdir()) / f"sensorium_test_domain_{domain}_{os.getuid()}.lock"
+        file = path.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+        else:
+            return domain, file
+    raise RuntimeError("every ROS domain is taken by another test session")
+
+
 # Set before rclpy is imported anywhere: the domain is read when a context is made.
-os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(0, 101))
+_DOMAIN, _DOMAIN_LOCK = _own_domain()
+os.environ["ROS_DOMAIN_ID"] = str(_DOMAIN)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("AMENT_PREFIX_PATH", os.sys.prefix)
 
@@ -30,6 +50,9 @@ def ros():
 
     rclpy.init()
     yield rclpy
+    # The services of a lifecycle node are withdrawn when the node is collected, not when it is
+    # destroyed; until then they would answer for the nodes of the tests that follow.
+    gc.collect()
     rclpy.try_shutdown()
 
 

@@ -131,6 +131,7 @@ class HostedNode:
     def stop(self):
         self._thread.stop()
         self.node.destroy_node()
+        self.node = None
 
 
 class _Spinning:
@@ -149,6 +150,7 @@ class _Spinning:
         self._running = False
         self._thread.join(10.0)
         self._executor.shutdown()
+        self._executor = None
 
     def _spin(self):
         while self._running:
@@ -172,8 +174,10 @@ class Graph:
     def __exit__(self, *_):
         for node in reversed(self._nodes):
             node.stop()
+        self._nodes.clear()
         self._spinning.stop()
         self.probe.destroy_node()
+        self.probe = None
 
     def process(self, executable, *, name="", namespace="", remap=(), parameters=None):
         """Start a node as a process; it configures and activates itself unless told otherwise."""
