@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from fitting import Batches, fit
 from recordings import MOTION_CLASSES, MOTION_RATE_HZ, MotionRecording, motions
+from torch import nn
 
 from sensorium.models.signals import WEIGHTS, build_network
 from sensorium.streaming.convert import convert
@@ -43,10 +45,10 @@ def unit_of(channel: str) -> str:
 def normalised(
     recordings: Sequence[MotionRecording],
     mean: npt.NDArray[np.float32],
-    scale: float | npt.NDArray[np.float32],
+    scale: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
     """All recordings, (recordings, 6, 100)."""
-    return np.stack([(r.samples - mean[:, None]) / np.asarray(scale)[:, None] for r in recordings])
+    return np.stack([(r.samples - mean[:, None]) / scale[:, None] for r in recordings])
 
 
 def drawer(
@@ -72,39 +74,66 @@ def drawer(
     return batches
 
 
-def main() -> None:
-    """Train, measure on the held-out recordings, save."""
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
+@dataclass(frozen=True)
+class Motions:
+    """Both parts of the archive, normalised by the training part."""
+
+    training: npt.NDArray[np.float32]
+    training_labels: npt.NDArray[np.int64]
+    held_out: npt.NDArray[np.float32]
+    held_out_labels: npt.NDArray[np.int64]
+    mean: npt.NDArray[np.float32]
+    scale: npt.NDArray[np.float32]
+
+
+def both_parts() -> Motions:
+    """40 recordings to train on, 40 held out."""
     training, held_out = motions("TRAIN"), motions("TEST")
     together = np.concatenate([r.samples for r in training], axis=1)
     mean, scale = together.mean(axis=1), together.std(axis=1)
-    network = build_network("convolutional_classifier", CONFIGURATION)
-    fit(
-        network, drawer(normalised(training, mean, scale), np.array([r.label for r in training])),
-        window=WINDOW, channels=6, mode="exact_window", steps=600, seed=0,
+    return Motions(
+        normalised(training, mean, scale), np.array([r.label for r in training]),
+        normalised(held_out, mean, scale), np.array([r.label for r in held_out]), mean, scale,
     )  # fmt: skip
+
+
+def trained(of: Motions, padding: str, mode: str) -> nn.Module:
+    """A network trained on the training part: for signal padding in mode "stream"."""
+    torch.manual_seed(0)
+    network = build_network("convolutional_classifier", {**CONFIGURATION, "padding": padding})
+    fit(
+        network, drawer(of.training, of.training_labels), window=WINDOW, channels=6, mode=mode,
+        steps=600, seed=0,
+    )  # fmt: skip
+    return network
+
+
+def main() -> None:
+    """Train, measure on the held-out recordings, save."""
+    torch.set_num_threads(1)
+    of = both_parts()
+    network = trained(of, "centred", "exact_window")
     stream = convert(network, window=WINDOW, hop=HOP, channels=6, mode="exact_window")
     windows_right, recordings_right, windows = 0, 0, 0
-    for recording, signal in zip(held_out, normalised(held_out, mean, scale), strict=True):
+    for label, signal in zip(of.held_out_labels, of.held_out, strict=True):
         stream.reset()
         rows = stream.push(signal[None, :, : signal.shape[1] // HOP * HOP])[:, 0]
-        windows_right += int((rows.argmax(dim=1) == recording.label).sum())
+        windows_right += int((rows.argmax(dim=1) == label).sum())
         windows += rows.shape[0]
         total = torch.softmax(rows, dim=1).sum(dim=0)
-        recordings_right += int(total.argmax()) == recording.label
+        recordings_right += int(total.argmax()) == label
     measured = {
-        "training_recordings": len(training),
-        "held_out_recordings": len(held_out),
+        "training_recordings": len(of.training),
+        "held_out_recordings": len(of.held_out),
         "held_out_windows": windows,
         "window_accuracy": round(windows_right / windows, 4),
-        "recording_accuracy": round(recordings_right / len(held_out), 4),
+        "recording_accuracy": round(float(recordings_right / len(of.held_out)), 4),
     }
     model = SignalModel(
         name="activity", architecture="convolutional_classifier", configuration=CONFIGURATION,
         channels=tuple(
             Channel(name, unit_of(name), round(float(m), 6), round(float(s), 6))
-            for name, m, s in zip(CHANNEL_NAMES, mean, scale, strict=True)
+            for name, m, s in zip(CHANNEL_NAMES, of.mean, of.scale, strict=True)
         ),
         rate_hz=MOTION_RATE_HZ, window=WINDOW, hop=HOP, mode="exact_window",
         class_names=MOTION_CLASSES, measured=measured, notes=NOTES,

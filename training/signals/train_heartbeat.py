@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from fitting import Batches, fit
 from recordings import ECG_RATE_HZ, electrocardiogram
+from torch import nn
 
 from sensorium.models.signals import WEIGHTS, build_network
 from sensorium.streaming.convert import convert
@@ -91,19 +93,42 @@ def detections(
     return np.array([round(float(places[run].mean())) for run in runs if run.size], np.int64)
 
 
-def main() -> None:
-    """Train, measure on the last minute, save."""
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
+@dataclass(frozen=True)
+class Record:
+    """The ECG, normalised by its training part; ``cut`` is where the held-out minute begins."""
+
+    signal: npt.NDArray[np.float32]
+    beats: npt.NDArray[np.int64]
+    cut: int
+    mean: float
+    scale: float
+
+
+def record() -> Record:
+    """The five minutes, the last of them held out."""
     ecg, beats = electrocardiogram()
     cut = len(ecg) - round(60 * ECG_RATE_HZ)
     mean, scale = float(ecg[:cut].mean()), float(ecg[:cut].std())
-    signal = (ecg - mean) / scale
-    network = build_network("convolutional_classifier", CONFIGURATION)
+    return Record((ecg - mean) / scale, beats, cut, mean, scale)
+
+
+def trained(of: Record, padding: str, mode: str) -> nn.Module:
+    """A network trained on the first four minutes: for signal padding in mode "stream"."""
+    torch.manual_seed(0)
+    network = build_network("convolutional_classifier", {**CONFIGURATION, "padding": padding})
     fit(
-        network, drawer(signal[:cut], beats[beats < cut]), window=WINDOW, channels=1,
-        mode="stream", steps=2500, seed=0,
+        network, drawer(of.signal[: of.cut], of.beats[of.beats < of.cut]), window=WINDOW,
+        channels=1, mode=mode, steps=2500, seed=0,
     )  # fmt: skip
+    return network
+
+
+def main() -> None:
+    """Train, measure on the last minute, save."""
+    torch.set_num_threads(1)
+    of = record()
+    signal, beats, cut = of.signal, of.beats, of.cut
+    network = trained(of, "causal", "stream")
     stream = convert(network, window=WINDOW, hop=HOP, channels=1, mode="stream")
     warm = 1024
     held_out = signal[None, None, cut - warm :]
@@ -123,7 +148,8 @@ def main() -> None:
     }  # fmt: skip
     model = SignalModel(
         name="heartbeat", architecture="convolutional_classifier", configuration=CONFIGURATION,
-        channels=(Channel("ecg", "mV", round(mean, 6), round(scale, 6)),), rate_hz=ECG_RATE_HZ,
+        channels=(Channel("ecg", "mV", round(of.mean, 6), round(of.scale, 6)),),
+        rate_hz=ECG_RATE_HZ,
         window=WINDOW, hop=HOP, mode="stream", class_names=("no_beat", "beat"), measured=measured,
         notes=NOTES,
     )  # fmt: skip
