@@ -9,7 +9,8 @@ CLEAN_ENV = env -u PYTHONPATH -u PYTHONHOME -u AMENT_PREFIX_PATH -u CMAKE_PREFIX
 	-u COLCON_PREFIX_PATH -u LD_LIBRARY_PATH -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u ROS_DISTRO
 RUN = $(CLEAN_ENV) PATH="$(CURDIR)/$(VENV)/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 
-.PHONY: help setup demo test test-numpy1 lint format docs bench soak clean
+.PHONY: help setup demo test test-numpy1 lint format docs bench bench-geometry bench-segmentation \
+	bench-streaming soak clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -44,6 +45,15 @@ docs: setup  ## Regenerate the parameter tables and default parameter files from
 
 bench: setup  ## Benchmarks; writes benchmarks/results/*.json
 	@$(RUN) python3 benchmarks/run.py
+
+bench-geometry: setup  ## OmniVGGT at full size against the plain forward (5 GB of memory, minutes)
+	@$(RUN) python3 benchmarks/geometry_model.py
+
+bench-segmentation: setup  ## FC-CLIP at full size against the plain forward (5 GB of memory, minutes)
+	@$(RUN) python3 benchmarks/segmentation_model.py --repeats 5
+
+bench-streaming: setup  ## Streaming against recomputation, over hops and networks
+	@$(RUN) python3 benchmarks/streaming.py
 
 soak: setup  ## Long runs (SECONDS=600): memory and latency over time
 	@$(RUN) python3 benchmarks/soak.py

@@ -81,6 +81,7 @@ setup(
     # Ranges, not pins: a robot brings its own NumPy and OpenCV. Tested pins are in requirements/.
     install_requires=[
         "numpy>=1.26,<3",
+        "pillow>=9.0",
         "opencv-python-headless>=4.6",
         "PyYAML>=5.4",
         "rosbags>=0.11.7,<0.12",
