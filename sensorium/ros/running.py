@@ -12,6 +12,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from sensorium.ros.allocation import reuse_large_blocks
 from sensorium.ros.lifecycle import ManagedNode
 
 NodeMaker = Callable[[], ManagedNode[Any]]
@@ -30,6 +31,7 @@ def run(make_nodes: Sequence[NodeMaker], arguments: Sequence[str] | None = None)
         make_nodes: each makes one node.
         arguments: global ROS arguments; None takes the command line.
     """
+    reuse_large_blocks()
     stopping = False
 
     def request_stop(_number: int, _frame: object) -> None:
