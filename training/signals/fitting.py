@@ -18,7 +18,7 @@ Batches = Callable[
 
 def fit(
     network: nn.Module,
-    batches: Callable[[int], Batches],
+    batches: Callable[[int, int], Batches],
     *,
     window: int,
     channels: int,
@@ -33,8 +33,8 @@ def fit(
 
     Args:
         network: the untrained window network.
-        batches: given the samples that end with the window (context + window), returns a drawer
-            of (batch, channels, samples) and labels (batch,).
+        batches: given the samples of an example and how many of them lie after its window,
+            returns a drawer of (batch, channels, samples) and labels (batch,) of the windows.
         window: samples of one window.
         channels: channels of the signal.
         mode: "stream" trains with signal padding, "exact_window" on plain windows.
@@ -46,11 +46,11 @@ def fit(
     """
     network.eval()
     trained: nn.Module = network
-    samples = window
+    samples, after = window, 0
     if mode == "stream":
         trained = padded = SignalPadded(network, window=window, channels=channels)
-        samples = padded.samples
-    draw = batches(samples)
+        samples, after = padded.samples, padded.lookahead
+    draw = batches(samples, after)
     trained.train()
     weights = None if class_weights is None else torch.tensor(class_weights)
     loss_of = nn.CrossEntropyLoss(weight=weights, label_smoothing=0.02)

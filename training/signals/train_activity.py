@@ -53,10 +53,10 @@ def normalised(
 
 def drawer(
     signals: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
-) -> Callable[[int], Batches]:
+) -> Callable[[int, int], Batches]:
     """Draws windows at random places, a little louder or softer and with a little noise."""
 
-    def batches(samples: int) -> Batches:
+    def batches(samples: int, _after: int) -> Batches:
         def draw(
             batch: int, generator: np.random.Generator
         ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:

@@ -39,14 +39,17 @@ NOTES = (
 )
 
 
-def drawer(ecg: npt.NDArray[np.float32], beats: npt.NDArray[np.int64]) -> Callable[[int], Batches]:
+def drawer(
+    ecg: npt.NDArray[np.float32], beats: npt.NDArray[np.int64]
+) -> Callable[[int, int], Batches]:
     """Draws windows, a tenth of them moved to where there is a beat to see."""
 
-    def batches(samples: int) -> Batches:
+    def batches(samples: int, after: int) -> Batches:
         def draw(
             batch: int, generator: np.random.Generator
         ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-            ends = generator.integers(samples, len(ecg) + 1, size=batch)
+            first, last = samples - after, len(ecg) - after
+            ends = generator.integers(first, last + 1, size=batch)
             on_beat = generator.random(batch) < 0.1
             near = (
                 generator.choice(beats, size=batch)
@@ -54,8 +57,8 @@ def drawer(ecg: npt.NDArray[np.float32], beats: npt.NDArray[np.int64]) -> Callab
                 + 1
                 + generator.integers(HOP, size=batch)
             )
-            ends = np.where(on_beat & (near >= samples) & (near <= len(ecg)), near, ends)
-            inputs = np.stack([ecg[None, end - samples : end] for end in ends])
+            ends = np.where(on_beat & (near >= first) & (near <= last), near, ends)
+            inputs = np.stack([ecg[None, end + after - samples : end + after] for end in ends])
             gains = generator.uniform(0.8, 1.25, (batch, 1, 1))
             shift = generator.uniform(-0.3, 0.3, (batch, 1, 1))
             return (gains * inputs + shift).astype(np.float32), labels_of(ends, beats)
