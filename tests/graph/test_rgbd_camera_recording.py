@@ -147,6 +147,28 @@ def test_a_file_that_vanishes_while_the_recording_plays_costs_one_frame(graph, f
     assert "frame-000004" in status.message
 
 
+def test_an_error_nobody_foresaw_costs_one_frame_and_is_counted(graph, folder):
+    node = play(graph, folder, autostart=False)
+    assert graph.change(node, "configure")
+    source = node.node._source
+    read, calls = source.read, []
+
+    def read_with_a_bug(timeout_s):
+        calls.append(timeout_s)
+        result = read(timeout_s)
+        if len(calls) == 3:
+            raise RuntimeError("nobody foresaw this")
+        return result
+
+    source.read = read_with_a_bug
+    frames = graph.collect(RgbdFrameMessage, "/rgbd")
+    assert graph.change(node, "activate")
+    status = graph.status(node, ended)
+    assert status.count("rejected.failed") == 1
+    assert "nobody foresaw this" in status.message
+    wait_until(lambda: len(frames) == FRAMES - 1, lambda: f"only {len(frames)} frames came")
+
+
 def test_a_recording_starts_anew_when_the_node_is_activated_again(graph, folder):
     frames = graph.collect(RgbdFrameMessage, "/rgbd")
     node = play(graph, folder)

@@ -79,8 +79,7 @@ def accounted(driver):
     )
 
 
-@pytest.mark.parametrize("policy", ["exact", "approximate"])
-@pytest.mark.parametrize("encoding", ["16UC1", "32FC1"])
+@pytest.mark.parametrize(("encoding", "policy"), [("16UC1", "exact"), ("32FC1", "approximate")])
 def test_raw_images_become_frames(graph, camera, encoding, policy):
     node = camera(**{"topics.sync_policy": policy, "camera_name": "wrist"})
     frames = graph.collect(RgbdFrameMessage, "/rgbd")
