@@ -1,22 +1,17 @@
-"""Nodes under test, as processes or in this process, and a probe that talks to them over DDS."""
+"""The probe of a test: sends frames, reads what nodes publish, calls services, over DDS."""
 
 import contextlib
-import importlib
-import json
-import signal
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
-import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
+from graph_nodes import PATIENCE_S, HostedNode, NodeProcess, Spinning, ros_arguments, wait_until
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -24,21 +19,15 @@ from sensor_msgs.msg import PointCloud2
 from sensorium_ros.msg import RgbdFrame as RgbdFrameMessage
 from tf2_msgs.msg import TFMessage
 
-from sensorium.cli.up import node_environment
 from sensorium.frames import RgbdFrame, pinhole
-from sensorium.processes import ManagedProcess, stop_all
 from sensorium.ros.convert.pose import stamped_transform
 from sensorium.ros.convert.rgbd_frame import message_from_frame
 from sensorium.ros.qos import qos_profile
 
 SECOND_NS = 1_000_000_000
-# Two busy cores: what takes a second alone may take ten.
-PATIENCE_S = 30.0
 WIDTH_PX, HEIGHT_PX = 160, 120
 CAMERA = pinhole(WIDTH_PX, HEIGHT_PX, 140.0)
 ORIGIN = np.eye(4)
-# A rendered camera that two busy cores draw in time.
-SMALL_RENDERED = {"width_px": 160, "height_px": 120, "focal_px": 130.0, "rate_hz": 8.0}
 _TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,
@@ -51,18 +40,6 @@ _STATES = {
     State.PRIMARY_STATE_ACTIVE: "active",
     State.PRIMARY_STATE_FINALIZED: "finalized",
 }
-
-
-def wait_until(condition, what="", timeout_s=PATIENCE_S):
-    """Return the first true value of `condition()`; fail with `what()` or `what` after a while."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(
-                f"not within {timeout_s:.0f} s: {what() if callable(what) else what}"
-            )
-        time.sleep(0.01)
-    return value
 
 
 @dataclass(frozen=True)
@@ -85,78 +62,6 @@ def geometry_accounts_for(status):
     return sum(status.count(key) for key in ("processed", "rejected", "superseded", "failed"))
 
 
-class NodeProcess:
-    """A node in a process of its own, stopped by the graph."""
-
-    def __init__(self, executable, name, arguments, log):
-        self.name = name
-        self.log = log
-        self._process = ManagedProcess(
-            name,
-            [sys.executable, "-m", f"sensorium.nodes.{executable}", *arguments],
-            node_environment(),
-            log,
-        )
-        self._process.start()
-
-    @property
-    def is_alive(self):
-        return self._process.returncode is None
-
-    def kill(self, number):
-        self._process.signal(number)
-        wait_until(lambda: not self.is_alive, f"{self.name} still runs after {number}")
-
-    def stop(self):
-        stop_all([self._process])
-        return self._process.returncode
-
-
-class HostedNode:
-    """A node in this process, with an executor and thread of its own as in sensorium.ros.running.
-
-    Its topics, services and parameters go over DDS like those of any other node.
-    """
-
-    def __init__(self, executable, arguments):
-        module = importlib.import_module(f"sensorium.nodes.{executable}")
-        self.node = module.make_node(cli_args=arguments, use_global_arguments=False)
-        self.name = self.node.get_fully_qualified_name()
-        self._thread = _Spinning(self.node)
-
-    @property
-    def is_alive(self):
-        return self._thread.is_alive
-
-    def stop(self):
-        self._thread.stop()
-        self.node.destroy_node()
-        self.node = None
-
-
-class _Spinning:
-    def __init__(self, node):
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(node)
-        self._running = True
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
-
-    @property
-    def is_alive(self):
-        return self._thread.is_alive()
-
-    def stop(self):
-        self._running = False
-        self._thread.join(10.0)
-        self._executor.shutdown()
-        self._executor = None
-
-    def _spin(self):
-        while self._running:
-            self._executor.spin_once(timeout_sec=0.05)
-
-
 class Graph:
     """The nodes of one test and the probe beside them; everything ends with the context."""
 
@@ -166,7 +71,7 @@ class Graph:
         self._statuses = {}
         self._nodes = []
         self.probe.create_subscription(DiagnosticArray, "/diagnostics", self._note, 100)
-        self._spinning = _Spinning(self.probe)
+        self._spinning = Spinning(self.probe)
 
     def __enter__(self):
         return self
@@ -278,17 +183,6 @@ class Graph:
             self._statuses[status.name] = NodeStatus(level, status.message, values)
 
 
-def ros_arguments(name, namespace="", remap=(), parameters=None):
-    arguments = ["--ros-args", "-r", f"__node:={name}"]
-    if namespace:
-        arguments += ["-r", f"__ns:=/{namespace}"]
-    for old, new in remap:
-        arguments += ["-r", f"{old}:={new}"]
-    for key, value in {"autostart": True, **(parameters or {})}.items():
-        arguments += ["-p", f"{key}:={json.dumps(value)}"]
-    return arguments
-
-
 def wall(stamp_ns, *, distance_m=1.0, camera_name="camera", frame_id="optical", pose=ORIGIN):
     """A frame that shows a grey wall straight ahead; `pose` None leaves it to TF."""
     return RgbdFrame(
@@ -320,33 +214,6 @@ def translation(x, y, z):
     pose = np.eye(4)
     pose[:3, 3] = x, y, z
     return pose
-
-
-class Bringup:
-    """`sensorium up` with one rendered camera and geometry, as a user starts it."""
-
-    def __init__(self, folder, name, *options, camera, geometry):
-        sections = {
-            "/**/bringup": {"nodes": ["camera/rgbd_camera", "geometry"]},
-            "/**/rgbd_camera": {"source": "rendered", **camera},
-            "/**/geometry": {"threads": 1, **geometry},
-        }
-        content = {node: {"ros__parameters": values} for node, values in sections.items()}
-        file = folder / f"{name}.yaml"
-        file.write_text(yaml.safe_dump(content))
-        command = [sys.executable, "-c", "from sensorium.cli import main; main()", "up", str(file)]
-        self.log = folder / f"{name}.log"
-        self._process = ManagedProcess(name, [*command, *options], node_environment(), self.log)
-        self._process.start()
-
-    def interrupt(self):
-        """Press Ctrl-C; returns the exit status."""
-        self._process.signal(signal.SIGINT)
-        wait_until(lambda: self._process.returncode is not None, "Ctrl-C does not end it")
-        return self._process.returncode
-
-    def stop(self):
-        stop_all([self._process])
 
 
 class FrameSender:

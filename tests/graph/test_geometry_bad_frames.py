@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from graph_nodes import wait_until
 from graph_tools import (
     CAMERA,
     HEIGHT_PX,
@@ -10,7 +11,6 @@ from graph_tools import (
     FrameSender,
     geometry_accounts_for,
     now_ns,
-    wait_until,
     wall,
     wall_message,
 )

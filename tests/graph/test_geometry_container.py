@@ -1,7 +1,8 @@
 """One process for all nodes hands frames over in memory; its counts are those of two processes."""
 
 import pytest
-from graph_tools import SMALL_RENDERED, Bringup, geometry_accounts_for
+from graph_nodes import SMALL_RENDERED, Bringup
+from graph_tools import geometry_accounts_for
 from sensor_msgs.msg import PointCloud2
 
 FRAMES = 20

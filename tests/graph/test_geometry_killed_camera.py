@@ -2,7 +2,8 @@
 
 import signal
 
-from graph_tools import SMALL_RENDERED, geometry_accounts_for
+from graph_nodes import SMALL_RENDERED
+from graph_tools import geometry_accounts_for
 from sensor_msgs.msg import PointCloud2
 
 CAMERA = {

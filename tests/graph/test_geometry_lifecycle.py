@@ -2,7 +2,8 @@
 
 import time
 
-from graph_tools import FrameStream, geometry_accounts_for, wait_until
+from graph_nodes import wait_until
+from graph_tools import FrameStream, geometry_accounts_for
 from sensor_msgs.msg import PointCloud2
 
 

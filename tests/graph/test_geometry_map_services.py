@@ -1,7 +1,8 @@
 """save_map and reset: files are whole and stay in their folder, frames keep coming meanwhile."""
 
 import pytest
-from graph_tools import FrameStream, geometry_accounts_for, wait_until
+from graph_nodes import wait_until
+from graph_tools import FrameStream, geometry_accounts_for
 from sensor_msgs.msg import PointCloud2
 from sensorium_ros.srv import SaveMap
 from std_srvs.srv import Trigger

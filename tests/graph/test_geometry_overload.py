@@ -1,7 +1,8 @@
 """More frames than can be worked off: the newest is used, and every other one is counted."""
 
 import pytest
-from graph_tools import FrameSender, geometry_accounts_for, now_ns, wait_until, wall_message
+from graph_nodes import wait_until
+from graph_tools import FrameSender, geometry_accounts_for, now_ns, wall_message
 
 BURST = 200
 

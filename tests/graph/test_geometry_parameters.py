@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from graph_tools import FrameSender, wait_until
+from graph_nodes import wait_until
+from graph_tools import FrameSender
 from sensorium_ros.srv import SaveMap
 from std_srvs.srv import Trigger
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from graph_nodes import wait_until
 from graph_tools import (
     HEIGHT_PX,
     WIDTH_PX,
@@ -9,7 +10,6 @@ from graph_tools import (
     geometry_accounts_for,
     now_ns,
     translation,
-    wait_until,
     wall,
 )
 from sensorium_ros.srv import SaveMap

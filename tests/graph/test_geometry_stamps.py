@@ -1,6 +1,7 @@
 """Stamps that go backwards: single ones are refused, a clock that starts anew is followed."""
 
 import pytest
+from graph_nodes import wait_until
 from graph_tools import (
     SECOND_NS,
     FrameSender,
@@ -8,7 +9,6 @@ from graph_tools import (
     now_ns,
     transform,
     translation,
-    wait_until,
     wall_message,
 )
 from rclpy.qos import QoSProfile

@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+from graph_nodes import wait_until
 from graph_tools import (
     SECOND_NS,
     FrameSender,
@@ -10,7 +11,6 @@ from graph_tools import (
     now_ns,
     transform,
     translation,
-    wait_until,
     wall_message,
 )
 from rclpy.qos import QoSProfile

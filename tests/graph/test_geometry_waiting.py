@@ -1,6 +1,7 @@
 """A node without input says what it waits for: no publisher, or one with incompatible QoS."""
 
-from graph_tools import FrameSender, geometry_accounts_for, now_ns, wait_until, wall_message
+from graph_nodes import wait_until
+from graph_tools import FrameSender, geometry_accounts_for, now_ns, wall_message
 from sensorium_ros.msg import RgbdFrame as RgbdFrameMessage
 
 from sensorium.ros.qos import qos_profile

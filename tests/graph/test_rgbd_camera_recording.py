@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-from graph_tools import HEIGHT_PX, WIDTH_PX, wait_until
+from graph_nodes import wait_until
+from graph_tools import HEIGHT_PX, WIDTH_PX
 from sensor_msgs.msg import CameraInfo, Image
 from sensorium_ros.msg import RgbdFrame as RgbdFrameMessage
 from tf2_msgs.msg import TFMessage

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from graph_tools import CAMERA, HEIGHT_PX, SECOND_NS, WIDTH_PX, now_ns, translation, wait_until
+from graph_nodes import wait_until
+from graph_tools import CAMERA, HEIGHT_PX, SECOND_NS, WIDTH_PX, now_ns, translation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from sensorium_ros.msg import RgbdFrame as RgbdFrameMessage
 

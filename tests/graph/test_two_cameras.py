@@ -2,14 +2,13 @@
 
 import signal
 
+from graph_nodes import SMALL_RENDERED, wait_until
 from graph_tools import (
     SECOND_NS,
-    SMALL_RENDERED,
     FrameSender,
     geometry_accounts_for,
     now_ns,
     translation,
-    wait_until,
     wall_message,
 )
 from sensor_msgs.msg import PointCloud2

@@ -1,7 +1,7 @@
 """Two robots on one machine: everything of each lies under its namespace, TF included."""
 
 import pytest
-from graph_tools import SMALL_RENDERED, Bringup, wait_until
+from graph_nodes import SMALL_RENDERED, Bringup, wait_until
 from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
 
