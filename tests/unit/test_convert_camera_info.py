@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 CameraInfo = pytest.importorskip("sensor_msgs.msg").CameraInfo
 
-from sensorium.frames import CameraModel, pinhole  # noqa: E402
-from sensorium.ros.convert import ConversionError  # noqa: E402
-from sensorium.ros.convert.camera_info import (  # noqa: E402
+from sensorium.frames import CameraModel, pinhole
+from sensorium.ros.convert import ConversionError
+from sensorium.ros.convert.camera_info import (
     camera_from_info,
     info_from_camera,
     rectified_camera_from_info,
 )
-from sensorium.ros.convert.header import stamp_from_time  # noqa: E402
+from sensorium.ros.convert.header import stamp_from_time
 
 FOCAL = st.floats(1, 5000)
 MODELS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}

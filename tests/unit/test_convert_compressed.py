@@ -11,14 +11,14 @@ from hypothesis.extra import numpy as hnp
 
 CompressedImage = pytest.importorskip("sensor_msgs.msg").CompressedImage
 
-from sensorium.ros.convert import ConversionError  # noqa: E402
-from sensorium.ros.convert.compressed import (  # noqa: E402
+from sensorium.ros.convert import ConversionError
+from sensorium.ros.convert.compressed import (
     color_from_compressed,
     compressed_from_color,
     compressed_from_depth,
     depth_from_compressed,
 )
-from sensorium.ros.convert.header import stamp_from_time  # noqa: E402
+from sensorium.ros.convert.header import stamp_from_time
 
 SIZES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 

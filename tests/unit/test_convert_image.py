@@ -11,9 +11,9 @@ from hypothesis.extra import numpy as hnp
 
 Image = pytest.importorskip("sensor_msgs.msg").Image
 
-from sensorium.ros.convert import ConversionError  # noqa: E402
-from sensorium.ros.convert.header import stamp_from_time  # noqa: E402
-from sensorium.ros.convert.image import (  # noqa: E402
+from sensorium.ros.convert import ConversionError
+from sensorium.ros.convert.header import stamp_from_time
+from sensorium.ros.convert.image import (
     color_from_image,
     depth_from_image,
     image_from_color,

@@ -9,9 +9,9 @@ from hypothesis.extra import numpy as hnp
 
 sensor_msgs = pytest.importorskip("sensor_msgs.msg")
 
-from sensorium.ros.convert import ConversionError  # noqa: E402
-from sensorium.ros.convert.header import stamp_from_time  # noqa: E402
-from sensorium.ros.convert.pointcloud import (  # noqa: E402
+from sensorium.ros.convert import ConversionError
+from sensorium.ros.convert.header import stamp_from_time
+from sensorium.ros.convert.pointcloud import (
     cloud_from_points,
     colors_from_cloud,
     field_from_cloud,

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 geometry_msgs = pytest.importorskip("geometry_msgs.msg")
 
-from builtin_interfaces.msg import Time  # noqa: E402
+from builtin_interfaces.msg import Time
 
-from sensorium.poses import pose_from_quaternion  # noqa: E402
-from sensorium.ros.convert import ConversionError  # noqa: E402
-from sensorium.ros.convert.header import header, stamp_from_time, time_from_stamp  # noqa: E402
-from sensorium.ros.convert.pose import (  # noqa: E402
+from sensorium.poses import pose_from_quaternion
+from sensorium.ros.convert import ConversionError
+from sensorium.ros.convert.header import header, stamp_from_time, time_from_stamp
+from sensorium.ros.convert.pose import (
     matrix_from_pose,
     matrix_from_transform,
     pose_from_matrix,
