@@ -17,8 +17,9 @@ from sensorium.streaming.lookahead import Lookahead, Split
 from sensorium.streaming.onnx_graph import GraphWriter
 from sensorium.streaming.onnx_head import Embedded, HeadWriter
 from sensorium.streaming.onnx_program import write_program
-from sensorium.streaming.program import Load, Program
 from sensorium.streaming.rings import Rings
+from sensorium.streaming.row_operations import Load, Program, Windows
+from sensorium.streaming.torch_executor import signal_windows
 from sensorium.streaming.trace import TracedNetwork
 
 
@@ -46,6 +47,8 @@ class OnnxExecutor:
         for node, value in program.stores.items():
             shape = (program.counts[value], program.widths[value])
             graph.output(values[value], f"store_{node}", shape)
+        self.windows: list[tuple[Tensor, list[Tensor]]] = []
+        self.inputs = self._copied_inputs(program)
         self.session = graph.session()
         self.bindings = [self._bind(program, phase) for phase in range(rings.phases)]
 
@@ -53,6 +56,8 @@ class OnnxExecutor:
         """Computes one hop, stores its new positions and returns the head's output."""
         if self.lookahead is not None:
             self.lookahead.run()
+        for held, views in self.windows:
+            held.copy_(views[self.rings.phase])
         self.session.run_with_iobinding(self.bindings[self.rings.phase])
         if self.lookahead is not None and self.rings.phase == self.rings.phases - 1:
             self.lookahead.wrap()
@@ -104,12 +109,26 @@ class OnnxExecutor:
         self.outputs["output"] = torch.zeros(shape)
         return True
 
+    def _copied_inputs(self, program: Program) -> dict[str, Tensor]:
+        """Inputs that overlap in the ring: one strided copy each, cheaper than a gather."""
+        inputs: dict[str, Tensor] = {}
+        for number, op in enumerate(program.operations):
+            if isinstance(op, Windows):
+                held = torch.zeros(program.counts[number], program.widths[number])
+                inputs[f"windows_{number}"] = held
+                phases = range(self.rings.phases)
+                views = [signal_windows(self.rings, op, phase) for phase in phases]
+                self.windows.append((held, views))
+        return inputs
+
     def _bind(self, program: Program, phase: int) -> Any:  # noqa: ANN401
         binding = self.session.io_binding()
         for number, op in enumerate(program.operations):
             if isinstance(op, Load):
                 view = self.rings.view(op.node, op.start, op.stop, phase)
                 _bind_one(binding.bind_input, f"load_{number}", view)
+        for name, held in self.inputs.items():
+            _bind_one(binding.bind_input, name, held)
         for node in program.stores:
             ring = self.rings.specs[node]
             view = self.rings.view(node, ring.end, ring.end + ring.step, phase)

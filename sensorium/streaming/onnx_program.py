@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sensorium.streaming.onnx_graph import GraphWriter, write_pointwise
-from sensorium.streaming.program import (
+from sensorium.streaming.row_operations import (
     Apply,
     Concat,
     Constant,
@@ -14,11 +14,12 @@ from sensorium.streaming.program import (
     Program,
     Reduce,
     Rows,
+    Windows,
 )
 
 
 def write_program(graph: GraphWriter, program: Program) -> list[str]:
-    """Writes every operation; a Load becomes the graph input ``load_<operation>``.
+    """Writes every operation; a Load or Windows becomes a graph input named by its number.
 
     Raises:
         NotImplementedError: a pointwise function has no ONNX form.
@@ -33,6 +34,8 @@ def _write(graph: GraphWriter, program: Program, number: int, names: list[str]) 
     op: Operation = program.operations[number]
     if isinstance(op, Load):
         return graph.input(f"load_{number}", (program.counts[number], program.widths[number]))
+    if isinstance(op, Windows):
+        return graph.input(f"windows_{number}", (program.counts[number], program.widths[number]))
     if isinstance(op, Constant):
         return graph.constant(op.rows)
     if isinstance(op, Rows):

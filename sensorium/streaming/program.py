@@ -1,9 +1,4 @@
-"""One hop as a short list of operations on row matrices; both executors run the same list.
-
-A row is one position of one stream: row ``p * batch + b``, with the channels of that position. In
-this time-major form a convolution is a gather of rows and one matrix product, whatever its stride,
-dilation, padding or border, and rings are contiguous memory.
-"""
+"""Writes a plan as row operations: where every read comes from, layer by layer."""
 
 from __future__ import annotations
 
@@ -16,106 +11,22 @@ from torch import Tensor
 
 from sensorium.streaming.operators import Convolution, Pointwise, Pool
 from sensorium.streaming.plan import Plan, Read, Step
+from sensorium.streaming.row_operations import (
+    Apply,
+    Concat,
+    Constant,
+    Dense,
+    Gather,
+    Load,
+    Operation,
+    Program,
+    Reduce,
+    Rows,
+    Windows,
+)
 
 _MAX_PIECES = 4
 _MERGE_GAP = 8
-
-
-@dataclass(frozen=True)
-class Load:
-    """Positions [start, stop) from the ring of ``node``."""
-
-    node: int
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class Constant:
-    """Rows that never change."""
-
-    rows: Tensor
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows [start, stop) of ``x``."""
-
-    x: int
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class Concat:
-    """Rows of several values, one after the other."""
-
-    xs: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Gather:
-    """Rows of ``x`` by index."""
-
-    x: int
-    index: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Dense:
-    """``taps`` consecutive rows of ``x`` make one product: (rows, taps * in) @ weight + bias.
-
-    ``weight`` is (groups, taps * in / groups, out / groups); for depthwise layers (in = out =
-    groups) it is (taps, channels) and products are summed over taps.
-    """
-
-    x: int
-    taps: int
-    groups: int
-    weight: Tensor
-    bias: Tensor | None
-
-    @property
-    def depthwise(self) -> bool:
-        """Whether the cheap element-wise form is used."""
-        return self.weight.dim() == 2
-
-
-@dataclass(frozen=True)
-class Reduce:
-    """Max, or sum over divisor, over the taps; divisor is (rows * batch, 1), None for a max."""
-
-    x: int
-    taps: int
-    rows: int
-    divisor: Tensor | None
-
-
-@dataclass(frozen=True)
-class Apply:
-    """A pointwise operator."""
-
-    op: Pointwise
-    xs: tuple[int, ...]
-
-
-Operation = Load | Constant | Rows | Concat | Gather | Dense | Reduce | Apply
-
-
-@dataclass(frozen=True)
-class Program:
-    """``operations[i]`` makes value i, ``widths[i]`` channels and ``counts[i]`` rows.
-
-    ``stores`` maps a ring's node to the value appended to it; ``embeddings`` are what the head
-    reads, one row per position and stream.
-    """
-
-    operations: list[Operation]
-    counts: list[int]
-    widths: list[int]
-    stores: dict[int, int]
-    embeddings: list[int]
-    batch: int
 
 
 def build_program(plan: Plan, like: Tensor, batch: int) -> Program:
@@ -272,15 +183,32 @@ class _Builder:
         out, per_group, taps = weight.shape
         groups = op.groups
         depthwise = per_group == 1 and out == groups and groups > 1
-        x = self._fetch(step.reads[0], inner=not depthwise)
         if depthwise:
             matrix = weight[:, 0].t().contiguous()
         else:
             shaped = weight.reshape(groups, out // groups, per_group, taps)
             matrix = shaped.permute(0, 3, 2, 1).reshape(groups, taps * per_group, out // groups)
             matrix = matrix.contiguous()
+        windows = None if depthwise or groups > 1 else self._windows(step.reads[0])
+        if windows is not None:
+            width = taps * per_group
+            x, taps = self._add(windows, windows.rows, width), 1
+        else:
+            x = self._fetch(step.reads[0], inner=not depthwise)
         rows = len(step.rows) * self.batch
         return self._add(Dense(x, taps, groups, matrix, bias), rows, out)
+
+    def _windows(self, read: Read) -> Windows | None:
+        """The first layer's read as one strided view, where it is one."""
+        rows, taps = read.positions.shape
+        if read.node or read.constants is not None or self.batch > 1 or taps == 1:
+            return None
+        start = int(read.positions[0, 0])
+        stride = int(read.positions[1, 0]) - start if rows > 1 else 1
+        regular = start + stride * np.arange(rows)[:, None] + np.arange(taps)
+        if not np.array_equal(regular, read.positions):
+            return None
+        return Windows(start, rows, taps, stride)
 
     def _pool(self, step: Step, op: Pool) -> int:
         read = step.reads[0]

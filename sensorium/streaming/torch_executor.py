@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, fx
 
 from sensorium.streaming.pointwise import apply_pointwise
-from sensorium.streaming.program import (
+from sensorium.streaming.rings import Rings
+from sensorium.streaming.row_operations import (
     Apply,
     Concat,
     Constant,
@@ -19,8 +20,8 @@ from sensorium.streaming.program import (
     Program,
     Reduce,
     Rows,
+    Windows,
 )
-from sensorium.streaming.rings import Rings
 
 _Operation = Callable[[list[Tensor]], Tensor]
 
@@ -79,6 +80,8 @@ class TorchExecutor(StatelessExecutor):
         rings = self.rings
         if isinstance(op, Load):
             return lambda values: rings.view(op.node, op.start, op.stop)
+        if isinstance(op, Windows):
+            return lambda values: signal_windows(rings, op)
         if isinstance(op, Constant):
             return lambda values: op.rows
         if isinstance(op, Rows):
@@ -95,6 +98,13 @@ class TorchExecutor(StatelessExecutor):
         if isinstance(op, Apply):
             return lambda values: apply_pointwise(op.op, [values[x] for x in op.xs])
         raise TypeError(type(op).__name__)
+
+
+def signal_windows(rings: Rings, op: Windows, phase: int | None = None) -> Tensor:
+    """(rows, taps * channels), a strided view of the signal's ring."""
+    view = rings.view(0, op.start, op.stop, phase)
+    width = view.shape[1]
+    return view.as_strided((op.rows, op.taps * width), (op.stride * width, 1))
 
 
 def _dense(op: Dense, batch: int) -> _Operation:
