@@ -106,6 +106,11 @@ def _choose_executor(module: nn.Module, wanted: str) -> str:
                 f"executor 'onnxruntime' runs float32 on CPU, the network is {like.dtype} on "
                 f"{like.device}; use executor='torch'"
             )
+        if not onnxruntime_available():
+            raise ValueError(
+                "executor 'onnxruntime' needs the packages onnx and onnxruntime; install them or "
+                "use executor='torch'"
+            )
         return "onnxruntime"
     if wanted != "auto":
         raise ValueError(f"executor is {wanted!r}, expected 'auto', 'torch' or 'onnxruntime'")
