@@ -46,6 +46,13 @@ class Rings:
             for node, ring in plan.rings.items()
         }
 
+        self._moves: list[tuple[Tensor, Tensor, bool]] = []
+        for node, ring in plan.rings.items():
+            rows, moved = ring.length * batch, self.phases * ring.step * batch
+            memory = self.memory[node]
+            if rows:
+                self._moves.append((memory[:rows], memory[moved:], moved < rows))
+
     @property
     def state_bytes(self) -> int:
         """Bytes that ``live`` copies: the state of the stream, without the spare room."""
@@ -65,9 +72,8 @@ class Rings:
         self.phase += 1
         if self.phase < self.phases:
             return
-        for node, ring in self.specs.items():
-            live = self.memory[node][self.phase * ring.step * self.batch :]
-            self.memory[node][: ring.length * self.batch] = live.clone()
+        for front, live, overlap in self._moves:
+            front.copy_(live.clone() if overlap else live)
         self.phase = 0
 
     def fill(self, values: list[Tensor], hops: int) -> None:
