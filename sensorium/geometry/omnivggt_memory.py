@@ -10,7 +10,7 @@ from sensorium.models.omnivggt import OmniVGGT, OmniVGGTConfig
 # after a block, queries, keys and values by view and joined, attention by head and merged.
 _LIVE_TOKEN_TENSORS = 12
 # Allocators, convolution workspaces and GEMM buffers, as a fraction of the activations.
-_OVERHEAD = 0.25
+_OVERHEAD = 0.3
 
 
 def weight_bytes(model: OmniVGGT) -> int:
