@@ -57,6 +57,7 @@ bench-streaming: setup  ## Streaming against recomputation, over hops and networ
 
 soak: setup  ## Long runs (SECONDS=600): memory and latency over time
 	@$(RUN) python3 benchmarks/soak.py
+	@$(RUN) python3 benchmarks/signal_soak.py
 
 clean:  ## Remove what was built (the environment too)
 	rm -rf $(VENV) build install log demo_output *.egg-info .mypy_cache .ruff_cache .pytest_cache

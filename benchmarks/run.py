@@ -16,6 +16,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 HEAVY = {
     "geometry_model": "several GB and minutes a forward",
+    "segmentation_model": "several GB and minutes a forward",
+    "signal_soak": "ten minutes",
     "soak": "ten minutes or more",
 }
 # They can be run, but measure nothing by themselves.

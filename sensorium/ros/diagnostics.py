@@ -103,7 +103,7 @@ class RateMonitor:
     def __init__(self, window_s: float = 5.0) -> None:
         self._window_s = window_s
         self._started = time.monotonic()
-        self._times: deque[float] = deque(maxlen=4096)
+        self._times: deque[float] = deque(maxlen=32768)
         self.count = 0
 
     def tick(self) -> None:
