@@ -1,5 +1,6 @@
 """FC-CLIP: open-vocabulary panoptic segmentation (Yu et al. 2023)."""
 
+from sensorium.models.fcclip.checkpoint import load_checkpoint, save_checkpoint
 from sensorium.models.fcclip.class_list import Vocabulary
 from sensorium.models.fcclip.configuration import FCCLIPConfig
 from sensorium.models.fcclip.modeling import FCCLIP
@@ -14,4 +15,6 @@ __all__ = [
     "Segment",
     "SegmentationResult",
     "Vocabulary",
+    "load_checkpoint",
+    "save_checkpoint",
 ]
