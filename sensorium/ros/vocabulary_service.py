@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 from sensorium_ros.srv import SetVocabulary
@@ -61,7 +62,11 @@ class VocabularyService:
         self._jobs: NewestOnlyWorker[_Request] = NewestOnlyWorker(
             "vocabulary", self._encode, self._report
         )
-        node.create_service(SetVocabulary, "~/set_vocabulary", self._answer)
+        # A coroutine holds its callback group while it waits: in the node's default group it would
+        # keep pictures and diagnostics from being received.
+        node.create_service(
+            SetVocabulary, "~/set_vocabulary", self._answer, callback_group=ReentrantCallbackGroup()
+        )
 
     def open(self, segmenter: Segmenter, classes: ClassList) -> None:
         """Begin to take requests for a segmenter that uses `classes`."""

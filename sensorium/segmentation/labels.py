@@ -1,7 +1,7 @@
 """Label images: class ids, packed panoptic ids, confidence, and a picture for people.
 
 Conventions: vision_msgs (the highest value of a label image is "unlabelled") and the packed
-panoptic image of MIT-SPARK's semantic_inference (class in the upper 16 bits, instance in the lower).
+panoptic image of MIT-SPARK's semantic_inference (upper 16 bits class, lower 16 bits instance).
 """
 
 from __future__ import annotations

@@ -1,0 +1,53 @@
+"""Class lists of users: what is accepted, and what is refused with which words."""
+
+import pytest
+
+from sensorium.segmentation.class_list import (
+    MOST_CLASSES,
+    ClassList,
+    ClassListRefused,
+    checked_class_list,
+)
+
+
+def test_blanks_around_names_do_not_count():
+    classes = checked_class_list([" cup , coffee  mug", "floor"], ["cup,coffee mug"], 5)
+    assert classes == ClassList(("cup,coffee mug", "floor"), ("cup,coffee mug",))
+
+
+def test_things_are_found_whole_or_by_their_first_synonym_and_once():
+    classes = checked_class_list(["Cup,mug", "floor"], ["cup", "cup, mug", "CUP"], 5)
+    assert classes.things == ("Cup,mug",)
+
+
+def test_without_things_all_classes_are_things():
+    assert checked_class_list(["cup"], [], 5).things_or_all is None
+
+
+def test_a_checked_list_passes_again_unchanged():
+    classes = checked_class_list(["b , a", "Floor"], ["b"], 5)
+    assert checked_class_list(classes.names, classes.things, 5) == classes
+
+
+@pytest.mark.parametrize(
+    ("names", "things", "text"),
+    [
+        ([], [], "empty; give at least one name"),
+        (["a", "b", "c", "d"], [], "has 4 entries; 'max_classes' allows 3"),
+        (["a", "A"], [], "the name 'A' occurs twice, in 'a' and 'A'"),
+        (["a,b", "c, B"], [], "the name 'B' occurs twice, in 'a,b' and 'c, B'"),
+        (["a,a"], [], "occurs twice"),
+        (["coffee mug", "coffee  mug"], [], "occurs twice"),
+        ([""], [], "holds an empty name"),
+        (["a,"], [], "holds an empty name"),
+        (["x" * 65], [], "has 65 characters; at most 64"),
+        (["a,b"], ["b"], "the thing 'b' is not in the class list"),
+    ],
+)
+def test_a_list_that_makes_no_sense_is_refused(names, things, text):
+    with pytest.raises(ClassListRefused, match=text.replace("(", r"\(")):
+        checked_class_list(names, things, 3)
+
+
+def test_the_largest_class_id_fits_a_signed_panoptic_value():
+    assert (MOST_CLASSES - 1) << 16 | 0xFFFF < 2**31
