@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from graph_tools import SECOND_NS, wait_until
+from graph_nodes import wait_until
+from graph_tools import SECOND_NS
 from sensor_msgs.msg import Image
 from sensorium_ros.msg import Segments
 from sensorium_ros.srv import SetVocabulary

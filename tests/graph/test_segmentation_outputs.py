@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from graph_tools import wait_until, wall
+from graph_nodes import wait_until
+from graph_tools import wall
 from segmentation_tools import (
     CLASSES,
     FRAME,

@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from graph_tools import wait_until, wall_message
+from graph_nodes import wait_until
+from graph_tools import wall_message
 from segmentation_tools import (
     START_NS,
     SegmentationSession,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from graph_tools import SMALL_RENDERED, Bringup
+from graph_nodes import SMALL_RENDERED, Bringup
 from segmentation_tools import make_checkpoint
 from sensorium_ros.msg import Segments
 

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from graph_nodes import wait_until
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from segmentation_tools import (
@@ -19,7 +20,6 @@ from segmentation_tools import (
     image,
     make_checkpoint,
     steadily,
-    wait_until,
 )
 from sensorium_ros.srv import SetVocabulary
 
