@@ -75,9 +75,7 @@ class SegmentationSession:
         self.images = {name: graph.collect(Image, f"/segmentation/{name}") for name in names}
         self.segments = graph.collect(Segments, "/segmentation/segments", depth=1000)
         for name in (*names, "segments"):
-            topic = f"/segmentation/{name}"
-            wait_until(lambda t=topic: graph.probe.count_publishers(t), f"no {topic}")
-            wait_until(lambda t=topic: self._listened(t), f"{topic} is not matched")
+            wait_until(lambda n=name: self.is_heard(n), f"~/{name} does not find the probe")
         self.client = graph.probe.create_client(SetVocabulary, "/segmentation/set_vocabulary")
         wait_until(self.client.service_is_ready, "no service")
 
@@ -109,9 +107,9 @@ class SegmentationSession:
 
         return self.graph.status("/segmentation", done)
 
-    def _listened(self, topic):
-        # The node's own side of the match; messages are only made when somebody listens.
-        return self.node.node.count_subscribers(topic)
+    def is_heard(self, name):
+        """True when the node's publisher has found us; messages are only made for listeners."""
+        return self.node.node._output._publishers[name].get_subscription_count() > 0
 
 
 def by_stamp(messages):

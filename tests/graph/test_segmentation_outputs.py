@@ -105,7 +105,7 @@ def test_vision_msgs_name_the_labels_and_list_the_things(graph, checkpoint, tmp_
     vision = pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
     session = SegmentationSession(graph, checkpoint[0], tmp_path)
     detections = graph.collect(vision.Detection2DArray, "/segmentation/detections")
-    wait_until(lambda: session.node.node.count_subscribers("/segmentation/detections"), "unmatched")
+    wait_until(lambda: session.is_heard("detections"), "unmatched")
     segments = session.segment(image(START_NS))
     wait_until(lambda: START_NS in by_stamp(detections), "no detections")
 
