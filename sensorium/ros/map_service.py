@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 from sensorium_ros.srv import SaveMap
@@ -61,9 +62,11 @@ class MapService:
             "map", lambda job: job(), self._report
         )
         self._jobs.start()
+        # A coroutine keeps its callback group busy while it waits; frames use the default one.
+        group = ReentrantCallbackGroup()
         self._services = [
-            node.create_service(SaveMap, "~/save_map", self._save),
-            node.create_service(Trigger, "~/reset", self._reset),
+            node.create_service(SaveMap, "~/save_map", self._save, callback_group=group),
+            node.create_service(Trigger, "~/reset", self._reset, callback_group=group),
         ]
 
     def close(self) -> None:

@@ -1,8 +1,10 @@
 """save_map and reset: files are whole and stay in their folder, frames keep coming meanwhile."""
 
+import threading
+
 import pytest
 from graph_nodes import wait_until
-from graph_tools import FrameStream, geometry_accounts_for
+from graph_tools import FrameSender, FrameStream, geometry_accounts_for
 from sensor_msgs.msg import PointCloud2
 from sensorium_ros.srv import SaveMap
 from std_srvs.srv import Trigger
@@ -102,3 +104,23 @@ def test_reset_empties_the_map_and_fusing_goes_on(graph, node):
     assert "nothing has been fused yet" in save(graph, "map.ply").message
     with FrameStream(graph):
         wait_until(lambda: save(graph, "map.ply").success, "the map stays empty")
+
+
+def test_frames_keep_coming_while_the_map_is_being_saved(graph, tmp_path):
+    node = graph.host("geometry", parameters={"threads": 1, "map.directory": str(tmp_path)})
+    graph.wait_state(node, "active")
+    sender = FrameSender(graph)
+    sender.until_points_come()
+    released = threading.Event()
+    node.node._map._keeper.save = lambda *_: released.wait(30) and (tmp_path / "a.ply", 1)
+    client = graph.probe.create_client(SaveMap, "/geometry/save_map")
+    wait_until(client.service_is_ready, "the service")
+    future = client.call_async(SaveMap.Request(filename="a.ply"))
+    wait_until(lambda: node.node._map._jobs.counts.held, "the save under way")
+    before = len(sender.points)
+    sender.send()
+    wait_until(lambda: len(sender.points) > before, "points during the save")
+    assert not future.done()
+    released.set()
+    wait_until(future.done, "the answer")
+    assert future.result().success
