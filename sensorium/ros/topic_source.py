@@ -6,7 +6,6 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from rclpy.node import Node
@@ -27,7 +26,7 @@ from sensorium.ros.qos import INPUT_QOS, QOS_NAMES, qos_profile
 from sensorium.ros.stamps import StampGuard, StampVerdict
 from sensorium.ros.sync import Synchronizer
 from sensorium.ros.tf import TransformBuffer, TransformError
-from sensorium.sources.source import FrameNames, RejectedFrame, SourceFrame
+from sensorium.sources.source import ClosedOnExit, FrameNames, RejectedFrame, SourceFrame
 
 _INFO_DEPTH = 5
 # For transforms between the two cameras that move and are under way.
@@ -76,7 +75,7 @@ def check_topics(node: Node, configuration: TopicsConfiguration) -> None:
         resolved_topic(node, f"topics.{kind}_info", getattr(configuration, f"{kind}_info"))
 
 
-class TopicSource:
+class TopicSource(ClosedOnExit):
     """Joins a driver's topics into frames; the newest complete set waits to be read.
 
     Args:
@@ -188,17 +187,6 @@ class TopicSource:
         for source in self.inputs.values():
             source.close()
         self.inputs = {}
-
-    def __enter__(self) -> TopicSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _take(self, kind: str, message: Any) -> None:  # noqa: ANN401 - Image or CompressedImage
         stamp = message.header.stamp
