@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -147,7 +147,3 @@ def descriptor(declared: Parameter) -> ParameterDescriptor:
             FloatingPointRange(from_value=low_float, to_value=high_float, step=0.0)
         ]
     return result
-
-
-def no_changes(old: Any, new: Any) -> None:  # noqa: ANN401 - any configuration
-    """Accept every change: for nodes that read their configuration anew for each frame."""

@@ -35,8 +35,3 @@ class StampGuard:
             return StampVerdict.RESTART
         self._newest_ns = stamp_ns
         return StampVerdict.ACCEPT
-
-    @property
-    def newest_ns(self) -> int | None:
-        """The newest accepted stamp [ns]."""
-        return self._newest_ns
