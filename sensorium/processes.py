@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# Tells a node whose death it must follow: a SIGKILL of the parent leaves nobody to stop the node.
+PARENT_VARIABLE = "SENSORIUM_PARENT_PID"
+
 # How long a process group has to react before the next, harder signal.
 _PATIENCE_S = ((signal.SIGINT, 8.0), (signal.SIGTERM, 4.0), (signal.SIGKILL, 2.0))
 
@@ -40,7 +43,7 @@ class ManagedProcess:
         try:
             self._process = subprocess.Popen(
                 list(self.command),
-                env=dict(self.environment),
+                env={**self.environment, PARENT_VARIABLE: str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
@@ -67,6 +70,12 @@ class ManagedProcess:
                 os.killpg(self._process.pid, number)
             except ProcessLookupError:
                 return
+
+
+def parent_is_gone() -> bool:
+    """True when the process that started this one as a `ManagedProcess` has died."""
+    expected = os.environ.get(PARENT_VARIABLE)
+    return expected is not None and str(os.getppid()) != expected
 
 
 def stop_all(processes: Sequence[ManagedProcess]) -> None:

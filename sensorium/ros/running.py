@@ -12,6 +12,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from sensorium.processes import parent_is_gone
 from sensorium.ros.allocation import reuse_large_blocks
 from sensorium.ros.lifecycle import ManagedNode
 
@@ -22,7 +23,7 @@ _WAIT_S = 0.1
 
 
 def run(make_nodes: Sequence[NodeMaker], arguments: Sequence[str] | None = None) -> None:
-    """Run nodes in one executor until SIGINT or SIGTERM.
+    """Run nodes in one executor until SIGINT, SIGTERM or the death of the parent that manages us.
 
     rclpy's own signal handlers invalidate the context at once, so that a node could no longer
     publish its last word (a safe action, a final diagnostic). Here the nodes are stopped first.
@@ -51,7 +52,7 @@ def run(make_nodes: Sequence[NodeMaker], arguments: Sequence[str] | None = None)
         for make_node in make_nodes:
             nodes.append(make_node())
             executor.add_node(nodes[-1])
-        while not stopping and rclpy.ok():
+        while not stopping and rclpy.ok() and not parent_is_gone():
             try:
                 executor.spin_once(timeout_sec=_WAIT_S)
             except Exception:

@@ -91,6 +91,16 @@ def test_a_signal_to_the_parent_alone_ends_every_process_with_exit_code_0(up, gr
     wait_until(lambda: not any(map(is_running, children)), "the end of every child")
 
 
+def test_when_the_parent_is_killed_outright_its_nodes_end_by_themselves(up, graph):
+    points = graph.collect(PointCloud2, "/geometry/points")
+    parent = up()
+    wait_until(lambda: points, "points")
+    children = children_of(parent.pid)
+    assert len(children) == 2
+    parent.kill()
+    wait_until(lambda: not any(map(is_running, children)), "nodes outlive their parent")
+
+
 def test_a_killed_node_is_started_again_and_works_again(up, graph):
     points = graph.collect(PointCloud2, "/geometry/points")
     process = up()
