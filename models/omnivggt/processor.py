@@ -57,6 +57,8 @@ class OmniVGGTProcessor:
     Attributes:
         width_px: Width of the prepared image, a multiple of the patch size.
         max_height_px: Rows beyond this are cut off at top and bottom, a multiple of the patch size.
+        height_px: Height of every prepared image, whatever the camera's: what exceeds the aspect
+            width_px : height_px is cut off evenly on two sides first. 0: as published.
         centre_principal_point: Crop to the largest box around the principal point. What remains of
             its offset is at most half a pixel of the camera image, and is in ``intrinsics``.
         patch_size: Side of a patch in pixels.
@@ -64,6 +66,7 @@ class OmniVGGTProcessor:
 
     width_px: int = 518
     max_height_px: int = 518
+    height_px: int = 0
     centre_principal_point: bool = True
     patch_size: int = 14
 
@@ -73,8 +76,10 @@ class OmniVGGTProcessor:
         Raises:
             ValueError: With the rule and the remedy.
         """
-        for name in ("width_px", "max_height_px"):
+        for name in ("width_px", "max_height_px", "height_px"):
             value = getattr(self, name)
+            if name == "height_px" and value == 0:
+                continue
             if value <= 0 or value % self.patch_size:
                 raise ValueError(
                     f"{name}={value} must be a positive multiple of {self.patch_size}; the "
@@ -110,8 +115,9 @@ class OmniVGGTProcessor:
             mode="bicubic",
             antialias=True,
         )
-        skipped = max(0, (resized.shape[-2] - self.max_height_px) // 2)
-        image = resized[0, :, skipped : skipped + self.max_height_px].float() / 255
+        shown_rows = self.height_px or self.max_height_px
+        skipped = max(0, (resized.shape[-2] - shown_rows) // 2)
+        image = resized[0, :, skipped : skipped + shown_rows].float() / 255
         prepared_k = depth = mask = None
         if intrinsics is not None:
             scale = (self.width_px / width, resized.shape[-2] / height)
@@ -119,7 +125,7 @@ class OmniVGGTProcessor:
         if depth_m is not None:
             part = depth_m[top : top + height, left : left + width].float()[None, None]
             part = functional.interpolate(part, resized.shape[-2:], mode="nearest-exact")
-            part = part[0, 0, skipped : skipped + self.max_height_px]
+            part = part[0, 0, skipped : skipped + shown_rows]
             mask = (part > 0) & part.isfinite()
             depth = torch.where(mask, part, 0.0)
         if skipped:
@@ -148,13 +154,21 @@ class OmniVGGTProcessor:
         self, source_size: tuple[int, int], intrinsics: Tensor | None
     ) -> tuple[int, int, int, int]:
         height, width = source_size
-        if intrinsics is None or not self.centre_principal_point:
-            return 0, 0, width, height
-        left, box_width = _centred("cx", float(intrinsics[0, 2]), width)
-        top, box_height = _centred("cy", float(intrinsics[1, 2]), height)
-        return left, top, box_width, box_height
+        left = top = 0
+        if intrinsics is not None and self.centre_principal_point:
+            left, width = _centred("cx", float(intrinsics[0, 2]), width)
+            top, height = _centred("cy", float(intrinsics[1, 2]), height)
+        if self.height_px:
+            # An even number of lines leaves, so that the centre stays where it is.
+            surplus = max(0, width - round(height * self.width_px / self.height_px)) // 2
+            left, width = left + surplus, width - 2 * surplus
+            surplus = max(0, height - round(width * self.height_px / self.width_px)) // 2
+            top, height = top + surplus, height - 2 * surplus
+        return left, top, width, height
 
     def _resized_height(self, width: int, height: int) -> int:
+        if self.height_px:
+            return self.height_px
         patches = round(height * self.width_px / width / self.patch_size)
         return max(1, patches) * self.patch_size
 

@@ -85,6 +85,27 @@ def camera_hint(
     return KnownCameras(known.views.to(device), known.encoding.to(device)), listed, ""
 
 
+def intrinsics_hint(
+    views: tuple[WindowView, ...], image_size: tuple[int, int], device: torch.device
+) -> KnownCameras | None:
+    """The field of view of the first view, without any pose: its camera is the origin anyway.
+
+    Args:
+        views: Views of the window, oldest first.
+        image_size: (H, W) in pixels.
+        device: Where the model computes.
+
+    Returns:
+        None where the first view has no intrinsics.
+    """
+    intrinsics = views[0].intrinsics
+    if intrinsics is None:
+        return None
+    origin = torch.eye(4, dtype=torch.float64)[None, None, :3]
+    known = known_cameras(origin, intrinsics.double().cpu()[None, None], (0,), image_size)
+    return KnownCameras(known.views.to(device), known.encoding.to(device))
+
+
 def depth_hint(
     views: tuple[WindowView, ...], device: torch.device
 ) -> tuple[KnownDepth | None, tuple[int, ...]]:

@@ -1,6 +1,8 @@
-"""How much memory an OmniVGGT window takes, before it is taken."""
+"""How much memory an OmniVGGT window takes before it is taken, and what happens when it is gone."""
 
 from __future__ import annotations
+
+import sys
 
 import torch
 
@@ -11,6 +13,10 @@ from sensorium.models.omnivggt import OmniVGGT, OmniVGGTConfig
 _LIVE_TOKEN_TENSORS = 12
 # Allocators, convolution workspaces and GEMM buffers, as a fraction of the activations.
 _OVERHEAD = 0.3
+
+
+class GeometryMemoryError(RuntimeError):
+    """The device ran out of memory; the window has been emptied, the model is still there."""
 
 
 def weight_bytes(model: OmniVGGT) -> int:
@@ -105,3 +111,21 @@ def check_budget(
         f"{needed(views) / mebibyte:.0f} MiB with the weights, the budget is "
         f"{budget_bytes / mebibyte:.0f} MiB: {remedy}"
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True when an error of torch, NumPy or Python says that memory ran out."""
+    # On a CPU torch raises a plain RuntimeError.
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Peak memory of this process: on a GPU what torch allocated, else resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from sensorium.geometry.omnivggt_hints import WindowView, camera_hint, depth_hint
-from sensorium.geometry.omnivggt_memory import check_budget
+from sensorium.geometry.omnivggt_hints import (
+    WindowView,
+    camera_hint,
+    depth_hint,
+    intrinsics_hint,
+)
+from sensorium.geometry.omnivggt_memory import (
+    GeometryMemoryError,
+    check_budget,
+    is_out_of_memory,
+)
 from sensorium.geometry.window import ViewWindow
 from sensorium.models.omnivggt import OmniVGGT
 from sensorium.models.omnivggt.aggregator import LayerTokens
@@ -24,12 +32,7 @@ __all__ = [
     "WindowConfiguration",
     "WindowPrediction",
     "WindowView",
-    "peak_bytes",
 ]
-
-
-class GeometryMemoryError(RuntimeError):
-    """The device ran out of memory; the window has been emptied, the model is still there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +49,11 @@ class WindowConfiguration:
             hint, and wrong or noisy ones make the result worse.
         least_baseline_m: Known cameras are left out while their mean distance to the first one is
             below this, because the model would blow the pose noise up to unit length.
+        intrinsics_hint: Feed the first view's field of view where no known cameras are fed.
         depth_hint: Feed known depth to the model.
         all_views: Predict depth of all views, not only of the newest.
+        depth_reference: Where the newest view has no known depth, predict depth of the newest one
+            that has it too: the two together give metres.
         with_points: Run the point head.
         budget_bytes: Memory that weights and activations may take; 0 for no limit.
     """
@@ -57,10 +63,19 @@ class WindowConfiguration:
     keyframe_parallax: float = 0.05
     camera_hint: bool = False
     least_baseline_m: float = 0.05
+    intrinsics_hint: bool = False
     depth_hint: bool = True
     all_views: bool = False
+    depth_reference: bool = False
     with_points: bool = False
     budget_bytes: int = 0
+
+    @property
+    def dense_views(self) -> int:
+        """The most views whose depth is predicted at once."""
+        if self.all_views:
+            return self.capacity
+        return min(self.capacity, 2 if self.depth_reference else 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +92,7 @@ class WindowPrediction:
         points: (V, H, W, 3) in the first view's camera frame, or None.
         points_confidence: (V, H, W), above 1, or None.
         tokens: (rows, columns, 2 C) of the newest view's patches in the last aggregator layer.
-        camera_views: Views whose camera was fed to the model.
+        camera_views: Views whose camera, with its pose, was fed to the model.
         depth_views: Views whose depth was fed to the model.
         left_out: Why known cameras were not fed, or "".
     """
@@ -143,7 +158,7 @@ class OmniVGGTWindow:
             model,
             image_size,
             views=capacity,
-            dense_views=capacity if self.configuration.all_views else 1,
+            dense_views=self.configuration.dense_views,
             with_points=self.configuration.with_points,
             budget_bytes=self.configuration.budget_bytes,
         )
@@ -178,8 +193,12 @@ class OmniVGGTWindow:
         self._keyframes.clear()
         self._newest = self._last = None
 
-    def add(self, view: WindowView) -> WindowPrediction:
+    def add(self, view: WindowView, *, camera_hint: bool | None = None) -> WindowPrediction:
         """Adds a view, drops what has to leave, and predicts for the window.
+
+        Args:
+            view: The newest view.
+            camera_hint: Feed known cameras; None: as configured.
 
         Raises:
             ValueError: The view's arrays do not have the window's size.
@@ -191,7 +210,20 @@ class OmniVGGTWindow:
             if self._newest is not None and self.configuration.capacity > 1 and self._is_keyframe():
                 self._keyframes.add(self._newest)
             self._newest = encoded
-            self._last = self._predict([*self._keyframes, encoded])
+            self._last = self._predict([*self._keyframes, encoded], camera_hint)
+            return self._last
+
+    def again(self, *, camera_hint: bool) -> WindowPrediction:
+        """Predicts for the same views once more, with or without known cameras.
+
+        Raises:
+            RuntimeError: The window is empty.
+            GeometryMemoryError: The device ran out of memory; the window is empty now.
+        """
+        if self._newest is None:
+            raise RuntimeError("the window is empty: add a view first")
+        with self._guarded():
+            self._last = self._predict([*self._keyframes, self._newest], camera_hint)
             return self._last
 
     def _encode(self, view: WindowView) -> Tensor:
@@ -199,24 +231,26 @@ class OmniVGGTWindow:
         image = view.image.to(self.device, dtype, non_blocking=True)
         return self._model.encode_images(image[None, None])
 
-    def _predict(self, window: list[_Encoded]) -> WindowPrediction:
+    def _predict(self, window: list[_Encoded], use_cameras: bool | None = None) -> WindowPrediction:
         views = tuple(encoded.view for encoded in window)
         model, size = self._model, self._image_size
         cameras, depth = None, None
         camera_views: tuple[int, ...] = ()
         depth_views: tuple[int, ...] = ()
         left_out = ""
-        if self.configuration.camera_hint:
+        if self.configuration.camera_hint if use_cameras is None else use_cameras:
             cameras, camera_views, left_out = camera_hint(
                 views, size, self.device, least_baseline_m=self.configuration.least_baseline_m
             )
+        if cameras is None and self.configuration.intrinsics_hint:
+            cameras = intrinsics_hint(views, size, self.device)
         if self.configuration.depth_hint:
             depth, depth_views = depth_hint(views, self.device)
         layers = model.aggregate(
             torch.cat([encoded.tokens for encoded in window], dim=1), size, cameras, depth
         )
         newest = len(views) - 1
-        predicted = tuple(range(len(views))) if self.configuration.all_views else (newest,)
+        predicted = self._predicted_views(views)
         result = model.predict(
             layers, size, output_views=predicted, with_points=self.configuration.with_points
         )
@@ -234,6 +268,15 @@ class OmniVGGTWindow:
             depth_views,
             left_out,
         )
+
+    def _predicted_views(self, views: tuple[WindowView, ...]) -> tuple[int, ...]:
+        newest = len(views) - 1
+        if self.configuration.all_views:
+            return tuple(range(len(views)))
+        if self.configuration.depth_reference and views[newest].depth_m is None:
+            sensed = [index for index, view in enumerate(views) if view.depth_m is not None]
+            return (*sensed[-1:], newest)
+        return (newest,)
 
     def _patch_tokens(self, layers: dict[int, LayerTokens], view: int) -> Tensor:
         config = self._model.config
@@ -291,8 +334,8 @@ class OmniVGGTWindow:
         try:
             with torch.inference_mode():
                 yield
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
             self.reset()
             if self.device.type == "cuda":
@@ -302,18 +345,3 @@ class OmniVGGTWindow:
                 f"{self.configuration.capacity} views of {self._image_size[0]}x"
                 f"{self._image_size[1]} (HxW): lower capacity or image size ({error})"
             ) from error
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # On a CPU torch raises a plain RuntimeError.
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def peak_bytes(device: torch.device) -> int:
-    """Peak memory of this process: on a GPU what torch allocated, else resident memory."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

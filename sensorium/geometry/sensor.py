@@ -12,6 +12,7 @@ from torch import Tensor
 from sensorium.configuration import parameter
 from sensorium.frames import CameraModel, RgbdFrame, pinhole
 from sensorium.geometry.backend import GeometryResult, WindowResult, missing_inputs
+from sensorium.geometry.rays import CameraRays
 from sensorium.geometry.tensors import to_tensor
 from sensorium.geometry.tokens import (
     GEOMETRIC_CHANNELS,
@@ -67,6 +68,7 @@ class SensorBackend:
 
     name = "sensor"
     needs_depth = True
+    notice = ""
 
     def __init__(
         self, configuration: SensorConfiguration, device: str | torch.device = "cpu"
@@ -75,7 +77,7 @@ class SensorBackend:
         self.configuration = configuration
         self.device = torch.device(device)
         self._window: ViewWindow[GeometryResult] = ViewWindow(configuration.window_views)
-        self._rays: _Rays | None = None
+        self._rays: CameraRays | None = None
         self._grid: PatchGrid | None = None
 
     @property
@@ -130,7 +132,7 @@ class SensorBackend:
         self, view: RgbdFrame, depth_m: NDArray[np.float32], camera: CameraModel
     ) -> GeometryResult:
         if self._rays is None or not self._rays.camera.same_geometry(camera):
-            self._rays = _Rays(camera, self.device)
+            self._rays = CameraRays(camera, self.device)
         tokens = self.configuration.tokens
         if self._grid is None or self._grid.shape != depth_m.shape:
             self._grid = PatchGrid(
@@ -139,7 +141,7 @@ class SensorBackend:
         raw = to_tensor(depth_m, self.device)
         depth = torch.where((raw > 0) & (raw < torch.inf), raw, torch.nan)
         points = self._rays.directions * depth[..., None]
-        confidence = self._confidence(depth, self._rays)
+        confidence = sensor_confidence(depth, self._rays, self.configuration)
         color = None if view.color is None else to_tensor(view.color, self.device)
         return GeometryResult(
             view=view,
@@ -151,40 +153,31 @@ class SensorBackend:
             tokens=geometric_tokens(self._grid, points, confidence, color),
         )
 
-    def _confidence(self, depth: Tensor, rays: _Rays) -> Tensor:
-        """Return (H, W) float32 confidence of depth (H, W) with NaN where invalid."""
-        settings = self.configuration
-        reach = max(1, round(depth.shape[1] * _SLOPE_REACH))
-        padded = torch.nn.functional.pad(depth, (reach,) * 4, value=torch.nan)
-        rise_u = padded[reach:-reach, 2 * reach :] - padded[reach:-reach, : -2 * reach]
-        rise_v = padded[2 * reach :, reach:-reach] - padded[: -2 * reach, reach:-reach]
-        limit = depth * settings.edge_fraction
-        is_edge = (rise_u.abs() > limit) | (rise_v.abs() > limit)
-        # Normal of the surface z(u, v): (-a, -b, z + x a + y b), a = fx dz/du, b = fy dz/dv, where
-        # (x, y, 1) is the ray; its product with the ray is z.
-        K = rays.camera.K
-        a = rise_u.mul_(K[0, 0] / (2 * reach))
-        b = rise_v.mul_(K[1, 1] / (2 * reach))
-        c = torch.addcmul(depth, rays.x, a).addcmul_(rays.y, b)
-        square = a.square_().addcmul_(b, b).addcmul_(c, c)
-        cosine = square.rsqrt_().mul_(depth).mul_(rays.inverse_length)
-        cosine = cosine.nan_to_num_(_UNKNOWN_INCIDENCE)
-        noise = settings.noise_per_m / settings.half_confidence_noise_m
-        by_range = depth.square().mul_(noise).square_().add_(1).reciprocal_()
-        confidence = by_range.mul_(cosine).nan_to_num_(0.0)
-        return confidence.masked_fill_(is_edge, 0.0)
 
+def sensor_confidence(depth: Tensor, rays: CameraRays, settings: SensorConfiguration) -> Tensor:
+    """Return (H, W) float32 confidence, see :class:`SensorBackend`.
 
-class _Rays:
-    """Directions through the pixel centres of one camera, at unit depth."""
-
-    def __init__(self, camera: CameraModel, device: torch.device) -> None:
-        self.camera = camera
-        K = camera.K
-        v, u = np.mgrid[: camera.height_px, : camera.width_px].astype(np.float64)
-        y = (v - K[1, 2]) / K[1, 1]
-        x = (u - K[0, 2] - K[0, 1] * y) / K[0, 0]
-        directions = np.stack((x, y, np.ones_like(x)), axis=-1)
-        self.directions = torch.as_tensor(directions, dtype=torch.float32, device=device)
-        self.x, self.y = self.directions[..., 0].clone(), self.directions[..., 1].clone()
-        self.inverse_length = self.directions.norm(dim=-1).reciprocal()
+    Args:
+        depth: (H, W) float32 [m]; NaN where invalid.
+        rays: of the camera that measured it.
+        settings: the sensor's noise.
+    """
+    reach = max(1, round(depth.shape[1] * _SLOPE_REACH))
+    padded = torch.nn.functional.pad(depth, (reach,) * 4, value=torch.nan)
+    rise_u = padded[reach:-reach, 2 * reach :] - padded[reach:-reach, : -2 * reach]
+    rise_v = padded[2 * reach :, reach:-reach] - padded[: -2 * reach, reach:-reach]
+    limit = depth * settings.edge_fraction
+    is_edge = (rise_u.abs() > limit) | (rise_v.abs() > limit)
+    # Normal of the surface z(u, v): (-a, -b, z + x a + y b), a = fx dz/du, b = fy dz/dv, where
+    # (x, y, 1) is the ray; its product with the ray is z.
+    K = rays.camera.K
+    a = rise_u.mul_(K[0, 0] / (2 * reach))
+    b = rise_v.mul_(K[1, 1] / (2 * reach))
+    c = torch.addcmul(depth, rays.x, a).addcmul_(rays.y, b)
+    square = a.square_().addcmul_(b, b).addcmul_(c, c)
+    cosine = square.rsqrt_().mul_(depth).mul_(rays.inverse_length)
+    cosine = cosine.nan_to_num_(_UNKNOWN_INCIDENCE)
+    noise = settings.noise_per_m / settings.half_confidence_noise_m
+    by_range = depth.square().mul_(noise).square_().add_(1).reciprocal_()
+    confidence = by_range.mul_(cosine).nan_to_num_(0.0)
+    return confidence.masked_fill_(is_edge, 0.0)

@@ -142,3 +142,35 @@ def test_what_cannot_be_prepared_is_refused(arguments, text):
 def test_sizes_that_are_not_whole_patches_are_refused():
     with pytest.raises(ValueError, match="width_px=500 must be a positive multiple of 14"):
         OmniVGGTProcessor(width_px=500)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "box"),
+    # Largest boxes of aspect 4:3 around the middle, of cameras with other aspects.
+    [(480, 640, (0, 0, 640, 480)), (720, 1280, (160, 0, 960, 720)), (640, 480, (0, 140, 480, 360))],
+)
+def test_a_fixed_height_makes_all_cameras_one_size(height, width, box):
+    processor = OmniVGGTProcessor(width_px=112, height_px=84)
+    depth_m = torch.ones(height, width)
+    view = processor(_smooth(height, width), None, depth_m)
+    assert tuple(view.image.shape) == (3, 84, 112)
+    assert tuple(view.depth_m.shape) == (84, 112)
+    assert view.source_box == box
+    restored = view.restore(view.depth_m)
+    assert tuple(restored.shape) == (height, width)
+    assert int(restored.isfinite().sum()) == box[2] * box[3]
+
+
+def test_a_fixed_height_keeps_the_principal_point_in_the_middle_and_the_rays_exact():
+    processor = OmniVGGTProcessor(width_px=112, height_px=84)
+    intrinsics = _intrinsics(600, 610, 650.3, 350.2)
+    view = processor(_smooth(720, 1280), intrinsics)
+    left, top, width, height = view.source_box
+    scale_x, scale_y = 112 / width, 84 / height
+    wanted = _intrinsics(
+        600 * scale_x, 610 * scale_y,
+        (650.3 - left + 0.5) * scale_x - 0.5, (350.2 - top + 0.5) * scale_y - 0.5,
+    )  # fmt: skip
+    torch.testing.assert_close(view.intrinsics, wanted)
+    assert abs(float(view.intrinsics[0, 2]) - (112 - 1) / 2) <= scale_x / 2
+    assert abs(float(view.intrinsics[1, 2]) - (84 - 1) / 2) <= scale_y / 2

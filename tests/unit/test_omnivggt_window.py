@@ -6,7 +6,7 @@ import pytest
 import torch
 from omnivggt_models import cameras, depth, random_images, small_model
 
-from sensorium.geometry import omnivggt_window
+from sensorium.geometry import omnivggt_memory
 from sensorium.geometry.omnivggt_memory import activation_bytes, weight_bytes
 from sensorium.geometry.omnivggt_window import (
     GeometryMemoryError,
@@ -248,4 +248,4 @@ def test_warming_up_leaves_no_views(model):
 
 
 def test_the_peak_of_this_process_is_reported():
-    assert omnivggt_window.peak_bytes(torch.device("cpu")) > 10_000_000
+    assert omnivggt_memory.peak_bytes(torch.device("cpu")) > 10_000_000
