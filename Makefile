@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 RECORDING ?=
 OUTPUT ?= demo_output
+# Test files run side by side in this many processes, each with one thread for arithmetic.
+WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 python3 -m pytest -n $(WORKERS) --dist loadfile
 
 # A sourced ROS or another environment must not leak into ours.
 CLEAN_ENV = env -u PYTHONPATH -u PYTHONHOME -u AMENT_PREFIX_PATH -u CMAKE_PREFIX_PATH \
@@ -22,13 +25,13 @@ demo: setup  ## An RGB-D recording through ROS 2 into a metric map (RECORDING=fo
 	@$(RUN) sensorium demo --output "$(OUTPUT)" $(if $(RECORDING),--recording "$(RECORDING)")
 
 test: setup lint  ## Lint, types and every test
-	@$(RUN) python3 -m pytest
+	@$(RUN) $(PYTEST)
 	@$(MAKE) --no-print-directory test-numpy1
 
 test-numpy1: setup  ## The tests of the ROS-free library again, under NumPy 1.26
 	@test -d $(VENV)/numpy1/numpy || $(RUN) python3 -m pip install -q --disable-pip-version-check \
 		--no-deps --target $(VENV)/numpy1 numpy==1.26.4
-	@$(RUN) PYTHONPATH=$(VENV)/numpy1 python3 -m pytest tests/unit -q -p no:cacheprovider \
+	@$(RUN) PYTHONPATH=$(VENV)/numpy1 $(PYTEST) tests/unit -q -p no:cacheprovider \
 		--ignore-glob='*ros*' --no-header -W ignore
 
 lint: setup  ## ruff and mypy
