@@ -20,7 +20,15 @@ from typing import Any
 
 import yaml
 
-EXECUTABLES = ("bag_player", "geometry", "recorder", "rgbd_camera", "segmentation", "signal")
+EXECUTABLES = (
+    "bag_player",
+    "geometry",
+    "recorder",
+    "rgbd_camera",
+    "segmentation",
+    "signal",
+    "viewer",
+)
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 _ENTRY = re.compile(r"^(?:(?P<namespace>[A-Za-z_][\w/]*)/)?(?P<executable>\w+)(?::(?P<name>\w+))?$")
