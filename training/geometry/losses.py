@@ -1,0 +1,73 @@
+"""Losses of omnivggt-small, after VGGT (arXiv 2503.11651, section 3.4)."""
+
+from __future__ import annotations
+
+import torch
+from samples import Batch
+from torch import Tensor
+from torch.nn import functional
+
+from sensorium.models.omnivggt.pose_encoding import encode_cameras
+
+_CAMERA_WEIGHT = 5.0
+_CONFIDENCE_WEIGHT = 0.2
+_GRADIENT_WEIGHT = 1.0
+_EARLIER_ITERATION = 0.6
+
+
+def camera_loss(encodings: list[Tensor], batch: Batch) -> Tensor:
+    """L1 of translation, quaternion and half of the field of view; later iterations weigh more."""
+    height, width = batch.images.shape[-2:]
+    focal_px = torch.stack([batch.intrinsics[..., 0, 0], batch.intrinsics[..., 1, 1]], dim=-1)
+    target = encode_cameras(batch.camera_from_world, focal_px, (height, width))
+    total = target.new_zeros(())
+    for earlier, encoding in enumerate(reversed(encodings)):
+        error = (encoding.float() - target).abs()
+        each = error[..., :3].mean() + error[..., 3:7].mean() + 0.5 * error[..., 7:].mean()
+        total = total + _EARLIER_ITERATION**earlier * each
+    return _CAMERA_WEIGHT * total
+
+
+def depth_loss(depth: Tensor, confidence: Tensor, target: Tensor) -> Tensor:
+    """Confidence-weighted L1 of the logarithm, and L1 of its gradient over 1 and 4 pixels.
+
+    The published model takes the error of depth itself; that of its logarithm counts near and far
+    alike, as AbsRel does.
+
+    Args:
+        depth: (B, S, H, W) predicted.
+        confidence: (B, S, H, W), above 1.
+        target: (B, S, H, W) exact.
+    """
+    error = depth.float().log() - target.log()
+    loss = _weighted(error.abs(), confidence.float())
+    for step in (1, 4):
+        across = error[..., step:] - error[..., :-step]
+        down = error[..., step:, :] - error[..., :-step, :]
+        loss = loss + _GRADIENT_WEIGHT * (across.abs().mean() + down.abs().mean()) / step**0.5
+    return loss
+
+
+def points_loss(points: Tensor, confidence: Tensor, batch: Batch) -> Tensor:
+    """Confidence-weighted L1 of points (B, S, H, W, 3) in the first camera's frame."""
+    error = functional.l1_loss(points.float(), first_camera_points(batch), reduction="none")
+    return _weighted(error.mean(dim=-1), confidence.float())
+
+
+def first_camera_points(batch: Batch) -> Tensor:
+    """Exact points (B, S, H, W, 3) in the first camera's frame."""
+    height, width = batch.depth.shape[-2:]
+    device = batch.depth.device
+    row = torch.arange(height, device=device, dtype=torch.float32) + 0.5 - height / 2
+    column = torch.arange(width, device=device, dtype=torch.float32) + 0.5 - width / 2
+    focal = batch.intrinsics[..., 0, 0][..., None, None]
+    depth = batch.depth
+    x, y = column * depth / focal, row[:, None] * depth / focal
+    in_camera = torch.stack([x, y, depth], dim=-1)
+    rotation, translation = batch.camera_from_world[..., :3], batch.camera_from_world[..., 3]
+    shifted = in_camera - translation[:, :, None, None]
+    return torch.einsum("bsji,bshwj->bshwi", rotation, shifted)
+
+
+def _weighted(error: Tensor, confidence: Tensor) -> Tensor:
+    return (confidence * error - _CONFIDENCE_WEIGHT * confidence.log()).mean()
