@@ -1,4 +1,4 @@
-"""Metric geometry from RGB-D frames: points, depth, tokens, and a fused map."""
+"""Metric geometry from RGB-D frames: points, depth, tokens, odometry, and a fused map."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ import torch
 from sensorium.configuration import ConfigurationError, parameter
 from sensorium.device import DEVICES, chosen_device
 from sensorium.geometry.backend import GeometryBackend
+from sensorium.geometry.backends import BACKENDS, make_backend
 from sensorium.geometry.map_keeper import MapConfiguration
-from sensorium.geometry.sensor import SensorBackend, SensorConfiguration
-from sensorium.geometry.views import ViewRefused, ViewValidator
-from sensorium.ros.convert.errors import ConversionError
+from sensorium.geometry.omnivggt_configuration import OmniVGGTConfiguration
+from sensorium.geometry.omnivggt_memory import GeometryMemoryError, memory_errors
+from sensorium.geometry.sensor import SensorConfiguration
+from sensorium.geometry.views import ViewRefused
+from sensorium.ros.backend_report import BackendReport
 from sensorium.ros.diagnostics import Diagnostics, Durations, RateMonitor, Rejections, Status
 from sensorium.ros.geometry_output import GeometryOutput
 from sensorium.ros.inputs import WaitingReport, resolved_topic
 from sensorium.ros.lifecycle import ManagedNode
 from sensorium.ros.map_service import MapService
-from sensorium.ros.pose_source import PoseSource
+from sensorium.ros.odometry_output import OdometryOutput
 from sensorium.ros.qos import INPUT_QOS, QOS_NAMES, qos_profile
-from sensorium.ros.rgbd_input import ReceivedFrame, RgbdInput, as_frame
+from sensorium.ros.rgbd_input import ReceivedFrame, RgbdInput
 from sensorium.ros.robot_filter import RobotFilter, RobotFilterConfiguration
 from sensorium.ros.running import run
-from sensorium.ros.stamps import StampGuard, StampVerdict
 from sensorium.ros.tf import TransformBuffer, TransformListener
+from sensorium.ros.view_reader import ViewReader
 from sensorium.ros.worker import NewestOnlyWorker
 
 _WARM_UP_PX = (640, 480)
@@ -37,7 +40,7 @@ _WARM_UP_PX = (640, 480)
 class Configuration:
     """Parameters of the node."""
 
-    backend: str = parameter("sensor", "How geometry is made.", choices=("sensor",))
+    backend: str = parameter("sensor", "How geometry is made.", choices=BACKENDS)
     rgbd_topics: tuple[str, ...] = parameter(
         ("camera/rgbd",), "RgbdFrame topics, one per camera; relative to the node's namespace."
     )
@@ -58,6 +61,7 @@ class Configuration:
         5.0, "Silence after which the node says what it waits for [s].", minimum=0.5, maximum=3600.0
     )
     sensor: SensorConfiguration = field(default_factory=SensorConfiguration)
+    omnivggt: OmniVGGTConfiguration = field(default_factory=OmniVGGTConfiguration)
     map: MapConfiguration = field(default_factory=MapConfiguration)
     self_filter: RobotFilterConfiguration = field(default_factory=RobotFilterConfiguration)
 
@@ -68,24 +72,26 @@ class Geometry(ManagedNode[Configuration]):
     def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - rclpy's own
         self._backend: GeometryBackend | None = None
         self._output: GeometryOutput | None = None
+        self._odometry: OdometryOutput | None = None
         self._map: MapService | None = None
         self._listener: TransformListener | None = None
         self._inputs: list[RgbdInput] = []
-        self._received_before = self._lost_before = self._clock_restarts = 0
-        self._stamp_guards: dict[str, StampGuard] = {}
-        self._validator = ViewValidator()
+        self._received_before = self._lost_before = 0
         self._transforms = TransformBuffer()
         self._published = RateMonitor()
         self._latency, self._age = Durations(), Durations()
-        self._missing: dict[str, tuple[str, ...]] = {}
         super().__init__("geometry", Configuration, **arguments)
-        self._poses = PoseSource(self, self._transforms)
+        self._reader = ViewReader(self, self._transforms, self._restart)
+        self._report_of_backend = BackendReport(self)
         self._rejections = Rejections(self)
         self._frames: NewestOnlyWorker[tuple[str, ReceivedFrame]] = NewestOnlyWorker(
             "geometry", self._process, self._report
         )
         self._waiting = WaitingReport(
-            self, lambda: self._inputs, self.configuration.waiting_report_s, self._lacking
+            self,
+            lambda: self._inputs,
+            self.configuration.waiting_report_s,
+            lambda: self._report_of_backend.missing,
         )
         self._diagnostics = Diagnostics(self, self.configuration.backend, self._fill)
 
@@ -100,12 +106,19 @@ class Geometry(ManagedNode[Configuration]):
         if configuration.threads:
             torch.set_num_threads(configuration.threads)
         device = chosen_device(configuration.device)
-        self._backend = SensorBackend(configuration.sensor, device)
-        self._backend.configure()
-        self._backend.warm_up(*_WARM_UP_PX)
-        self._validator = ViewValidator(self._backend.needs_depth)
+        backend = self._backend = make_backend(
+            configuration.backend, configuration.sensor, configuration.omnivggt, device
+        )
+        backend.configure()
+        if backend.notice:
+            self.get_logger().warning(backend.notice)
+        backend.warm_up(*_WARM_UP_PX)
+        self._reader.expect(backend.needs_depth)
         output = self._output = GeometryOutput(self)
-        output.announce_tokens(self._backend.token_layout, self.get_clock().now().nanoseconds)
+        output.announce_tokens(backend.token_layout, self.get_clock().now().nanoseconds)
+        odometry = configuration.omnivggt.odometry
+        if configuration.backend == "omnivggt" and odometry.enabled:
+            self._odometry = OdometryOutput(self, publish_tf=odometry.publish_tf)
         if configuration.map.enabled:
             self._map = MapService(
                 self, configuration.map, configuration.map_frame, device,
@@ -141,11 +154,13 @@ class Geometry(ManagedNode[Configuration]):
         """Free the backend, the map and the publishers."""
         if self._map is not None:
             self._map.close()
-        if self._output is not None:
-            self._output.close()
+        for output in (self._output, self._odometry):
+            if output is not None:
+                output.close()
+        self._report_of_backend.clear()
         if self._backend is not None:
             self._backend.release()
-        self._map = self._output = self._backend = None
+        self._map = self._output = self._odometry = self._backend = None
 
     def apply_changes(self, old: Configuration, new: Configuration) -> None:
         """Apply the map's run-time parameters."""
@@ -164,26 +179,21 @@ class Geometry(ManagedNode[Configuration]):
         backend, output = self._backend, self._output
         assert backend is not None  # noqa: S101 - the worker runs only while configured
         assert output is not None  # noqa: S101
+        settings = self.configuration
         try:
-            frame = as_frame(received)
-            guard = self._stamp_guards.setdefault(topic, StampGuard())
-            if guard.check(frame.stamp_ns) is StampVerdict.RESTART:
-                self._restart(topic, backend)
-            settings = self.configuration
-            placed = self._poses.placed(frame, settings.map_frame, settings.tf_timeout_s)
-            view = self._validator.checked(placed)
+            view = self._reader.read(topic, received, settings.map_frame, settings.tf_timeout_s)
+            with memory_errors("while processing a frame", "lower window, input or map"):
+                result = backend.add(view)
         except ViewRefused as refusal:
             self._rejections.add(refusal.reason, str(refusal))
             return
-        except ConversionError as error:
-            self._rejections.add("unusable", str(error))
-            return
-        result = backend.add(view)
-        self._missing[topic] = result.missing
+        self._report_of_backend.note(topic, result)
         if result.newest is None:
             self._rejections.add("incomplete", "; ".join(result.missing))
             return
         output.publish(result.newest)
+        if self._odometry is not None:
+            self._odometry.publish(result.newest)
         self._published.tick()
         self._waiting.output()
         self._latency.add(time.monotonic() - started)
@@ -191,20 +201,15 @@ class Geometry(ManagedNode[Configuration]):
         if self._map is not None:
             self._map.add(result.newest)
 
-    def _restart(self, topic: str, backend: GeometryBackend) -> None:
-        self.get_logger().warning(f"stamps on {topic} went back: time has started anew")
-        self._clock_restarts += 1
-        self._validator.reset()
-        self._stamp_guards = {topic: self._stamp_guards[topic]}
-        self._transforms.clear()
-        backend.reset()
+    def _restart(self) -> None:
+        if self._backend is not None:
+            self._backend.reset()
 
     def _report(self, item: tuple[str, ReceivedFrame], error: Exception) -> None:
         text = "".join(traceback.format_exception(error))
         self.get_logger().error(f"frame of {item[0]} failed:\n{text}", throttle_duration_sec=5.0)
-
-    def _lacking(self) -> list[str]:
-        return [sentence for sentences in self._missing.values() for sentence in sentences]
+        if isinstance(error, GeometryMemoryError):
+            self.give_up(error)
 
     def _fill(self, status: Status) -> None:
         counts = self._frames.counts
@@ -217,12 +222,12 @@ class Geometry(ManagedNode[Configuration]):
         status.value("rate_hz", self._published.rate_hz)
         self._latency.describe(status, "latency")
         self._age.describe(status, "age")
-        status.value("clock_restarts", self._clock_restarts)
         for index, source in enumerate(self._inputs):
             source.describe(status, f"input{index}")
         if counts.failed:
             status.error(f"{counts.failed} frames failed inside the node; see its log")
-        self._poses.describe(status)
+        self._reader.describe(status)
+        self._report_of_backend.describe(status)
         if self._map is not None:
             self._map.describe(status)
         if self.last_failure:

@@ -266,7 +266,8 @@ def load_omnivggt(
         name_or_path: A name in a manifest, or a path (anything with a suffix or a separator).
         manifests: Where names are looked up, None: the known ones; a path that a manifest lists
             gets its entry's rules.
-        check_hash: Compare the SHA-256 where one is recorded (reads the file once more).
+        check_hash: Compute the SHA-256 (reads the file once more), and compare it where one is
+            recorded.
 
     Returns:
         The model with the notice that its licence asks for.
@@ -283,7 +284,7 @@ def load_omnivggt(
         )
     expected = entry.sha256 if check_hash else None
     digest = _checked_file(
-        entry.path, OMNIVGGT, entry.configuration, expected, hash_file=expected is not None
+        entry.path, OMNIVGGT, entry.configuration, expected, hash_file=check_hash
     )
     model = load_checkpoint(entry.path, entry.configuration)
     return LoadedModel(model, digest, licence_notice(entry))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from sensorium.frames import CameraModel, RgbdFrame
 from sensorium.geometry.tokens import TokenLayout, Tokens
+
+# Appended to the names of frames in which lengths are in an arbitrary unit.
+UNSCALED = "_unscaled"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +84,15 @@ class GeometryResult:
             raise ValueError(f"color is {self.color.shape}; it must be {(*size, 3)}")
 
     @property
+    def frame_id(self) -> str:
+        """Frame of the points: the optical frame, with a suffix where lengths are no metres.
+
+        No transform leads to the frame with the suffix, so nobody takes its points for metric ones.
+        """
+        frame = self.view.optical_frame
+        return frame if self.is_metric else frame + UNSCALED
+
+    @property
     def stamp_ns(self) -> int:
         """Stamp of the view [ns]."""
         return self.view.stamp_ns
@@ -99,11 +112,15 @@ class WindowResult:
         views: geometry of the views in the window that have one, oldest first, `newest` included.
         missing: what the newest view lacks and what therefore was not computed, one plain sentence
             each; empty when nothing is lacking. What is missing is never guessed.
+        warnings: what makes this result less than it could be, one plain sentence each.
+        values: numbers and words about the result, for diagnostics.
     """
 
     newest: GeometryResult | None
     views: tuple[GeometryResult, ...]
     missing: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    values: Mapping[str, str | float | int] = field(default_factory=dict)
 
 
 class GeometryBackend(Protocol):
@@ -126,6 +143,13 @@ class GeometryBackend(Protocol):
         """True when a view without any valid depth is useless to this backend."""
 
     @property
+    def notice(self) -> str:
+        """What the user must see before the backend is used (a licence); known after `configure`.
+
+        "" when there is nothing to say.
+        """
+
+    @property
     def token_layout(self) -> TokenLayout:
         """What the tokens are made of, for TokensInfo; known after `configure`."""
 
@@ -133,14 +157,20 @@ class GeometryBackend(Protocol):
         """Load what the backend needs and claim its device.
 
         Raises:
-            RuntimeError or OSError: with the thing that is missing and the remedy.
+            ValueError or OSError: with the thing that is missing or refused and the remedy.
+            RuntimeError: the device fails or is out of memory.
         """
 
     def warm_up(self, width_px: int, height_px: int) -> None:
         """Run once on made-up views of this size, so that the first real one is not late."""
 
     def add(self, view: RgbdFrame) -> WindowResult:
-        """Add a view to the window and return the geometry."""
+        """Add a view to the window and return the geometry.
+
+        Raises:
+            ViewRefused: the backend cannot use such a view; the text names rule and remedy.
+            GeometryMemoryError: out of memory; nothing is left in the window.
+        """
 
     def reset(self) -> None:
         """Forget the window."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -129,3 +131,26 @@ def peak_bytes(device: torch.device) -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+@contextmanager
+def memory_errors(doing: str, remedy: str) -> Iterator[None]:
+    """Turns every way of running out of memory into one error.
+
+    Args:
+        doing: What was being done, with its size.
+        remedy: What the user can lower.
+
+    Raises:
+        GeometryMemoryError: Memory ran out inside.
+    """
+    try:
+        yield
+    except GeometryMemoryError:
+        raise
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise GeometryMemoryError(f"out of memory {doing}: {remedy} ({error})") from error

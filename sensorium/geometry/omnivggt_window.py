@@ -19,7 +19,7 @@ from sensorium.geometry.omnivggt_hints import (
 from sensorium.geometry.omnivggt_memory import (
     GeometryMemoryError,
     check_budget,
-    is_out_of_memory,
+    memory_errors,
 )
 from sensorium.geometry.window import ViewWindow
 from sensorium.models.omnivggt import OmniVGGT
@@ -331,17 +331,14 @@ class OmniVGGTWindow:
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         """Inference without gradients; running out of memory empties the window."""
+        height, width = self._image_size
+        doing = f"on {self.device} with {self.configuration.capacity} views of {height}x{width}"
         try:
-            with torch.inference_mode():
+            with (
+                memory_errors(f"{doing} (HxW)", "lower capacity or image size"),
+                torch.inference_mode(),
+            ):
                 yield
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
+        except GeometryMemoryError:
             self.reset()
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            raise GeometryMemoryError(
-                f"out of memory on {self.device} with a window of "
-                f"{self.configuration.capacity} views of {self._image_size[0]}x"
-                f"{self._image_size[1]} (HxW): lower capacity or image size ({error})"
-            ) from error
+            raise

@@ -52,33 +52,36 @@ class WindowScale:
     Attributes:
         by_depth: from sensor depth, or None.
         by_poses: from the baselines of given poses, or None.
+        poses_agree: False when given and predicted poses show different motion (``trust.py``): the
+            ratio of their baselines then means nothing and is not used.
     """
 
     by_depth: ScaleEstimate | None = None
     by_poses: ScaleEstimate | None = None
+    poses_agree: bool = True
 
     @property
     def used(self) -> ScaleEstimate | None:
         """The scale to use: by depth where there is one, since it has thousands of ratios."""
-        return self.by_depth or self.by_poses
+        return self.by_depth or (self.by_poses if self.poses_agree else None)
 
     @property
     def source(self) -> str:
         """Name of the source of `used`: "depth", "poses" or "none"."""
         if self.by_depth is not None:
             return "depth"
-        return "none" if self.by_poses is None else "poses"
+        return "none" if self.used is None else "poses"
 
     @property
     def disagreement(self) -> str:
         """Why the two sources cannot both be right, in one sentence; "" when nothing says so.
 
         They disagree when they differ by more than 25 % and by more than twice their joint spread.
-        With fewer than three pairs of cameras the spread of the poses is unknown: then nothing is
-        said.
+        Nothing is said where the poses show another motion than the model sees (which is reported
+        by itself), or with fewer than three pairs of cameras, whose spread is unknown.
         """
         depth, poses = self.by_depth, self.by_poses
-        if depth is None or poses is None or poses.count < _MIN_PAIRS:
+        if depth is None or poses is None or poses.count < _MIN_PAIRS or not self.poses_agree:
             return ""
         ratio = poses.metres_per_unit / depth.metres_per_unit
         allowed = max(math.log(_DISAGREEMENT), _SPREADS * math.hypot(depth.spread, poses.spread))

@@ -114,7 +114,30 @@ class PoseTrust:
     def __init__(self, configuration: PoseHintConfiguration) -> None:
         self._configuration = configuration
         self._agreeing = 0
-        self.problem = ""
+        self._problem = ""
+        self._compared = False
+
+    @property
+    def agrees(self) -> bool:
+        """True when the poses of the window compared last agree, or nothing was ever compared."""
+        return not self._problem
+
+    @property
+    def state(self) -> str:
+        """What is known about the agreement, in words."""
+        configuration = self._configuration
+        if not configuration.enabled:
+            return "off"
+        if self._problem:
+            return f"dropped: given and predicted poses disagree: {self._problem}"
+        if not self._compared:
+            return (
+                "not shown: no two views with given poses are "
+                f"{configuration.min_baseline_m:g} m apart"
+            )
+        if self.allows:
+            return "agree"
+        return f"not shown yet: {self._agreeing} of {configuration.windows_to_trust} windows agree"
 
     @property
     def allows(self) -> bool:
@@ -128,6 +151,7 @@ class PoseTrust:
         Args:
             agreement: of the window, or None when nothing could be compared; trust stays then.
         """
+        self._compared = agreement is not None
         if agreement is None:
             return True
         configuration = self._configuration
@@ -143,10 +167,11 @@ class PoseTrust:
                 f"(allowed {math.degrees(configuration.max_direction_rad):.1f})"
             )
         self._agreeing = 0 if causes else self._agreeing + 1
-        self.problem = " and ".join(causes)
+        self._problem = " and ".join(causes)
         return not causes
 
     def reset(self) -> None:
         """Forget what agreed."""
         self._agreeing = 0
-        self.problem = ""
+        self._problem = ""
+        self._compared = False

@@ -48,8 +48,8 @@ class GeometryOutput:
             self._node.destroy_publisher(publisher)
 
     def publish(self, result: GeometryResult) -> None:
-        """Publish the geometry of one view, with the view's stamp and frame."""
-        stamp_ns, frame_id = result.stamp_ns, result.view.optical_frame
+        """Publish the geometry of one view, with the view's stamp and the result's frame."""
+        stamp_ns, frame_id = result.stamp_ns, result.frame_id
         if self._wanted("points"):
             self._publishers["points"].publish(
                 cloud_from_points(

@@ -42,6 +42,8 @@ class ManagedNode(LifecycleNode, Generic[C]):
         self.last_failure = ""
         self._configured = False
         self._active = False
+        self._fatal: Exception | None = None
+        self._giving_up = self.create_guard_condition(self._give_up)
         self.declare_parameter("autostart", False)
         self.parameter_binding: ParameterBinding[C] = ParameterBinding(
             self, configuration, lambda: self._configured, self.apply_changes
@@ -94,11 +96,22 @@ class ManagedNode(LifecycleNode, Generic[C]):
         return super().on_activate(state) if result == TransitionCallbackReturn.SUCCESS else result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Call `stop`."""
-        result = self._transition("deactivate", self._stop, lambda: None)
+        """Call `stop`; ERROR when the node gives up."""
+        name = "deactivate" if self._fatal is None else "processing"
+        result = self._transition(name, self._stop_or_fail, lambda: None)
         return (
             super().on_deactivate(state) if result == TransitionCallbackReturn.SUCCESS else result
         )
+
+    def give_up(self, error: Exception) -> None:
+        """Leave the active state by an ERROR transition, because going on makes no sense.
+
+        May be called in any thread; it happens soon in the executor's. Everything is released, the
+        text stays in ``last_failure``, and the node may be configured again.
+        """
+        if self._fatal is None:
+            self._fatal = error
+            self._giving_up.trigger()
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Call `tear_down`."""
@@ -135,6 +148,18 @@ class ManagedNode(LifecycleNode, Generic[C]):
     def _stop(self) -> None:
         self._active = False
         self.stop()
+
+    def _stop_or_fail(self) -> None:
+        self._stop()
+        fatal, self._fatal = self._fatal, None
+        if fatal is not None:
+            # A RuntimeError whatever it was: it is an ERROR also where the user can mend it.
+            raise RuntimeError(str(fatal)) from fatal
+
+    def _give_up(self) -> None:
+        if self._active:
+            self.trigger_deactivate()
+        self._fatal = None
 
     def _release(self) -> None:
         self._configured = False

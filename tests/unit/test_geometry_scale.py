@@ -96,6 +96,12 @@ def test_depth_wins_and_poses_stand_in():
     assert (WindowScale().used, WindowScale().source) == (None, "none")
 
 
+def test_baselines_of_poses_that_show_another_motion_are_not_used():
+    scale = WindowScale(None, estimate(2.1), poses_agree=False)
+    assert (scale.used, scale.source) == (None, "none")
+    assert WindowScale(estimate(2.0), estimate(9.0), poses_agree=False).disagreement == ""
+
+
 @pytest.mark.parametrize(
     ("poses_scale", "spread", "pairs", "disagrees"),
     [

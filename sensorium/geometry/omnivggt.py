@@ -1,0 +1,329 @@
+"""The backend `omnivggt`: depth where the sensor misses it, a camera's path, learned tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sensorium.frames import RgbdFrame
+from sensorium.geometry.backend import (
+    EstimatedPose,
+    GeometryResult,
+    WindowResult,
+    missing_inputs,
+)
+from sensorium.geometry.input_changes import InputChanges
+from sensorium.geometry.model_tokens import model_tokens, token_grid
+from sensorium.geometry.omnivggt_configuration import OmniVGGTConfiguration
+from sensorium.geometry.omnivggt_hints import WindowView
+from sensorium.geometry.omnivggt_memory import memory_errors, peak_bytes
+from sensorium.geometry.omnivggt_refinement import RefinedView, Refinement
+from sensorium.geometry.omnivggt_views import prepared_view, window_poses, window_view
+from sensorium.geometry.omnivggt_window import (
+    OmniVGGTWindow,
+    WindowConfiguration,
+    WindowPrediction,
+)
+from sensorium.geometry.scale import (
+    ScaleEstimate,
+    WindowScale,
+    scale_from_baselines,
+    scale_from_depth,
+)
+from sensorium.geometry.sensor import SensorBackend, SensorConfiguration
+from sensorium.geometry.token_reduction import TokenReduction, load_reduction
+from sensorium.geometry.tokens import TokenLayout, Tokens, TokensConfiguration
+from sensorium.geometry.trust import PoseAgreement, PoseTrust, pose_agreement
+from sensorium.geometry.visual_odometry import VisualOdometry
+from sensorium.models.omnivggt import OmniVGGTProcessor
+from sensorium.poses import Float64
+from sensorium.weights import load_omnivggt
+
+NOT_METRIC = (
+    "nothing gives metres (no sensor depth in the window, no given poses that agree and are far "
+    "enough apart): lengths are in a unit of the model's own, in frames with the suffix _unscaled, "
+    "and nothing is fused"
+)
+_MEBIBYTE = 1 << 20
+
+
+class OmniVGGTBackend:
+    """Backend `omnivggt`: any of depth, intrinsics and poses beside the images, or none.
+
+    Metres come from sensor depth in the window, else from the distances between given poses
+    (``scale.py``); without either the result is not metric and says so. Given poses are shown to
+    the model only while it agrees with them (``trust.py``), and stay the poses of the output. What
+    the sensor measured stays; the model fills what it missed (``completion.py``). A view without
+    colour is treated as by the backend `sensor`.
+
+    Confidence: where the sensor measured, that of the backend `sensor`; elsewhere the model's own,
+    see ``model_confidence.py``.
+
+    Args:
+        configuration: of this backend.
+        sensor: noise of the depth sensor, and what becomes of views without colour.
+        device: torch device.
+    """
+
+    name = "omnivggt"
+    needs_depth = False
+
+    def __init__(
+        self,
+        configuration: OmniVGGTConfiguration,
+        sensor: SensorConfiguration,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.configuration = configuration
+        self.device = torch.device(device)
+        self.notice = ""
+        self.token_layout = TokenLayout(self.name, "", 0, 0, 0)
+        self._sensor = SensorBackend(
+            dataclasses.replace(sensor, tokens=TokensConfiguration(1, 1)), device
+        )
+        self._processor = OmniVGGTProcessor(
+            width_px=configuration.input_width_px, height_px=configuration.input_height_px
+        )
+        self._refinement = Refinement(sensor, self.device)
+        self._trust = PoseTrust(configuration.pose_hint)
+        self._odometry = VisualOdometry(configuration.odometry)
+        self._inputs = InputChanges()
+        self._reduction: TokenReduction | None = None
+        self._window: OmniVGGTWindow | None = None
+        self._results: dict[tuple[str, int], GeometryResult] = {}
+
+    def configure(self) -> None:
+        """Load the weights, check the memory budget, read the reduction.
+
+        Raises:
+            ValueError: weights, sizes, budget or reduction are refused; the text gives the remedy.
+            GeometryMemoryError: out of memory.
+        """
+        configuration = self.configuration
+        if configuration.odometry.enabled and configuration.window_views < 2:
+            raise ValueError(
+                "omnivggt.odometry.enabled needs omnivggt.window_views of 2 or more: motion is "
+                "seen between views"
+            )
+        size = (configuration.input_height_px, configuration.input_width_px)
+        doing = f"on {self.device} while loading weights '{configuration.weights}'"
+        with memory_errors(doing, "use a smaller model, or another device"):
+            loaded = load_omnivggt(configuration.weights)
+            model = loaded.model.to(self.device)
+            if self._shortens:
+                model.use_mixed_precision(torch.bfloat16)
+        native = (size[0] // model.config.patch_size, size[1] // model.config.patch_size)
+        tokens = configuration.tokens
+        grid = token_grid(tokens.rows, tokens.columns, native)
+        channels = model.config.token_dim
+        names: tuple[str, ...] = ()
+        if tokens.reduction:
+            path = Path(tokens.reduction).expanduser()
+            self._reduction = load_reduction(path, loaded.sha256, channels)
+            channels, names = self._reduction.channels, self._reduction.channel_names
+        self._window = OmniVGGTWindow(model, size, self._window_configuration)
+        self.notice = loaded.notice
+        self.token_layout = TokenLayout(self.name, loaded.sha256, *grid, channels, names)
+
+    @property
+    def _shortens(self) -> bool:
+        precision = self.configuration.precision
+        return precision == "bfloat16" or (precision == "auto" and self.device.type == "cuda")
+
+    @property
+    def _window_configuration(self) -> WindowConfiguration:
+        configuration = self.configuration
+        return WindowConfiguration(
+            capacity=configuration.window_views,
+            keyframe_rotation_rad=configuration.keyframes.rotation_rad,
+            keyframe_parallax=configuration.keyframes.parallax,
+            least_baseline_m=configuration.pose_hint.min_baseline_m,
+            intrinsics_hint=configuration.intrinsics_hint,
+            depth_hint=configuration.depth_hint,
+            depth_reference=True,
+            with_points=configuration.point_head,
+            budget_bytes=configuration.memory_budget_mib * _MEBIBYTE,
+        )
+
+    def warm_up(self, width_px: int, height_px: int) -> None:
+        """Run full windows of black images, of the model's own input size, and the sensor once.
+
+        Raises:
+            GeometryMemoryError: the device is too small.
+        """
+        assert self._window is not None  # noqa: S101 - configured
+        self._sensor.warm_up(width_px, height_px)
+        self._window.warm_up()
+
+    def add(self, view: RgbdFrame) -> WindowResult:
+        """Return the geometry of a view in its window.
+
+        Raises:
+            ViewRefused: the model cannot use the view; the text gives rule and remedy.
+            GeometryMemoryError: out of memory; the window is empty now.
+        """
+        if view.color is None:
+            self._inputs.update(view)
+            return self._by_sensor_alone(view, "the model needs colour")
+        prepared = prepared_view(view, self._processor, self.device)
+        self._inputs.update(view)
+        prediction = self._prediction(window_view(view, prepared))
+        poses = window_poses(prediction.pose_encoding, self._image_size)
+        scale = self._scale(prediction)
+        metres = None if scale.used is None else scale.used.metres_per_unit
+        keys = [(kept.camera_name, kept.stamp_ns) for kept in prediction.views]
+        pose: EstimatedPose | None = None
+        if self.configuration.odometry.enabled:
+            pose = self._odometry.update(keys, poses, metres)
+        if metres is None and view.depth_m is not None and view.depth_camera is not None:
+            return self._by_sensor_alone(view, "too few valid pixels to give the model metres")
+        refined = self._refinement.refined(view, prepared, prediction, poses[-1], metres)
+        result = GeometryResult(
+            view=view,
+            camera=refined.camera,
+            points_m=refined.points.cpu().numpy(),
+            depth_m=refined.depth,
+            confidence=refined.confidence.cpu().numpy(),
+            color=view.color,
+            tokens=self._tokens(prediction, refined, prepared.source_box),
+            camera_is_estimated=refined.camera_is_estimated,
+            is_metric=metres is not None,
+            estimated_pose=pose if view.world_from_camera is None else None,
+        )
+        self._results = {key: self._results[key] for key in keys if key in self._results}
+        self._results[keys[-1]] = result
+        return WindowResult(
+            result,
+            tuple(self._results[key] for key in keys if key in self._results),
+            missing_inputs(view),
+            self._warnings(scale, metres is not None),
+            self._values(prediction, scale, refined.filled_fraction),
+        )
+
+    def reset(self) -> None:
+        """Forget the window, the path and what the cameras gave."""
+        if self._window is not None:
+            self._window.reset()
+        self._sensor.reset()
+        self._trust.reset()
+        self._odometry.reset()
+        self._inputs.reset()
+        self._results.clear()
+
+    def release(self) -> None:
+        """Free model, window and tables."""
+        self.reset()
+        self._window = self._reduction = None
+        self._refinement.release()
+        self._sensor.release()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @property
+    def _image_size(self) -> tuple[int, int]:
+        return self.configuration.input_height_px, self.configuration.input_width_px
+
+    def _by_sensor_alone(self, view: RgbdFrame, reason: str) -> WindowResult:
+        result = self._sensor.add(view)
+        warnings = (
+            *self._inputs.lost,
+            f"camera '{view.camera_name}' by its sensor alone: {reason}",
+        )
+        if result.newest is None:
+            return dataclasses.replace(result, warnings=warnings)
+        newest = dataclasses.replace(result.newest, tokens=None)
+        return WindowResult(newest, (newest,), result.missing, warnings)
+
+    def _prediction(self, view: WindowView) -> WindowPrediction:
+        """What the model says, having seen the given poses only if both agree."""
+        assert self._window is not None  # noqa: S101 - configured
+        prediction = self._window.add(view, camera_hint=self._trust.allows)
+        may_be_shown = self._trust.update(self._agreement(prediction))
+        if prediction.camera_views and not may_be_shown:
+            prediction = self._window.again(camera_hint=False)
+        return prediction
+
+    def _agreement(self, prediction: WindowPrediction) -> PoseAgreement | None:
+        given, predicted = self._given_poses(prediction)
+        return pose_agreement(
+            given, predicted, least_baseline_m=self.configuration.pose_hint.min_baseline_m
+        )
+
+    def _given_poses(self, prediction: WindowPrediction) -> tuple[Float64, Float64]:
+        """(N, 4, 4) given poses of the views that have one, and what the model says of them."""
+        poses = window_poses(prediction.pose_encoding, self._image_size)
+        posed = [i for i, view in enumerate(prediction.views) if view.world_from_camera is not None]
+        given = [
+            view.world_from_camera.numpy()
+            for view in prediction.views
+            if view.world_from_camera is not None
+        ]
+        return np.array(given).reshape(-1, 4, 4), poses[posed]
+
+    def _scale(self, prediction: WindowPrediction) -> WindowScale:
+        by_depth: ScaleEstimate | None = None
+        measured = []
+        for row, index in enumerate(prediction.predicted_views):
+            view = prediction.views[index]
+            if view.depth_m is not None and view.mask is not None:
+                depth = torch.where(view.mask, view.depth_m, torch.nan)
+                measured.append((depth, prediction.depth[row], prediction.depth_confidence[row]))
+        if measured:
+            by_depth = scale_from_depth(
+                *(torch.stack(maps).float().cpu().numpy() for maps in zip(*measured, strict=True))
+            )
+        given, predicted = self._given_poses(prediction)
+        by_poses = scale_from_baselines(
+            given, predicted, least_baseline_m=self.configuration.pose_hint.min_baseline_m
+        )
+        return WindowScale(by_depth, by_poses, self._trust.agrees)
+
+    def _tokens(
+        self, prediction: WindowPrediction, refined: RefinedView, box: tuple[int, int, int, int]
+    ) -> Tokens | None:
+        if not self.configuration.tokens.enabled:
+            return None
+        left, top, width, height = box
+        shown = (slice(top, top + height), slice(left, left + width))
+        grid = (self.token_layout.rows, self.token_layout.columns)
+        return model_tokens(
+            prediction.tokens, grid, refined.points[shown], refined.confidence[shown],
+            self._reduction,
+        )  # fmt: skip
+
+    def _warnings(self, scale: WindowScale, is_metric: bool) -> tuple[str, ...]:
+        warnings = list(self._inputs.lost)
+        if not is_metric:
+            warnings.append(NOT_METRIC)
+        if scale.disagreement:
+            warnings.append(scale.disagreement)
+        return tuple(warnings)
+
+    def _values(
+        self, prediction: WindowPrediction, scale: WindowScale, filled_fraction: float
+    ) -> dict[str, str | float | int]:
+        values: dict[str, str | float | int] = {
+            "window.views": len(prediction.views),
+            "window.cameras": len({view.camera_name for view in prediction.views}),
+            "scale.source": scale.source,
+            "hints.depth_views": len(prediction.depth_views),
+            "hints.poses": self._hint_of_poses(prediction),
+            "filled_fraction": filled_fraction,
+            "memory.peak_mib": peak_bytes(self.device) / _MEBIBYTE,
+        }
+        for name, estimate in (("depth", scale.by_depth), ("poses", scale.by_poses)):
+            if estimate is not None:
+                values[f"scale.by_{name}"] = estimate.metres_per_unit
+                values[f"scale.by_{name}.spread"] = estimate.spread
+                values[f"scale.by_{name}.count"] = estimate.count
+        if self.configuration.odometry.enabled:
+            values["odometry.restarts"] = self._odometry.restarts
+        return values
+
+    def _hint_of_poses(self, prediction: WindowPrediction) -> str:
+        if prediction.camera_views:
+            return f"shown for {len(prediction.camera_views)} views"
+        return prediction.left_out or self._trust.state
