@@ -11,25 +11,32 @@ Float64 = NDArray[np.float64]
 
 
 class TrajectoryController:
-    """Straight lines between the points of the newest trajectory, limited in speed.
+    """Straight lines between the points of the newest trajectory, limited in speed and smoothed.
 
     As ros2_controllers' joint_trajectory_controller does: a new trajectory replaces the old one,
     points in the past are dropped, the line to the first point left begins at the present
-    reference, and after the last point (or with none) the reference rests.
+    reference, and after the last point (or with none) the reference rests. What is too fast for
+    one joint slows all of them, so that the arm stays on its path; the mean over a few ticks
+    rounds the corners, which would otherwise be jolts.
 
     Args:
         velocity_limits: (J,) largest speeds [rad/s or m/s].
         positions: (J,) where the reference begins [rad or m].
+        smoothed_ticks: Over how many ticks the reference is averaged; 1 does not smooth.
     """
 
-    def __init__(self, velocity_limits: Float64, positions: Float64) -> None:
+    def __init__(
+        self, velocity_limits: Float64, positions: Float64, *, smoothed_ticks: int = 1
+    ) -> None:
         self._limits = np.array(velocity_limits, dtype=np.float64)
+        self._smoothed_ticks = smoothed_ticks
         self.reset(positions)
 
     @property
     def reference(self) -> Float64:
         """(J,) reference positions."""
-        return self._reference.copy()
+        mean: Float64 = self._recent.mean(axis=0)
+        return mean
 
     @property
     def velocity(self) -> Float64:
@@ -38,10 +45,11 @@ class TrajectoryController:
 
     def reset(self, positions: Float64) -> None:
         """Rests at (J,) positions."""
-        self._reference = np.array(positions, dtype=np.float64)
-        self._velocity = np.zeros_like(self._reference)
+        start = np.array(positions, dtype=np.float64)
+        self._recent = np.tile(start, (self._smoothed_ticks, 1))
+        self._velocity = np.zeros_like(start)
         self._times_ns = np.empty(0, dtype=np.int64)
-        self._positions = np.empty((0, self._reference.size))
+        self._positions = np.empty((0, start.size))
 
     def follow(self, now_ns: int, times_ns: NDArray[np.int64], positions: Float64) -> int:
         """Replaces the trajectory.
@@ -56,17 +64,19 @@ class TrajectoryController:
         """
         ahead = times_ns > now_ns
         self._times_ns = np.concatenate(([now_ns], times_ns[ahead])).astype(np.int64)
-        self._positions = np.concatenate((self._reference[None], positions[ahead]))
+        self._positions = np.concatenate((self._recent[-1:], positions[ahead]))
         return int((~ahead).sum())
 
     def tick(self, time_ns: int, duration_ns: int) -> None:
         """Moves the reference towards where the trajectory is at ``time_ns``, the tick's end."""
-        before = self._reference
+        before = self.reference
+        newest = self._recent[-1]
         if self._times_ns.size > 1:
-            reach = self._limits * (duration_ns / 1e9)
-            wanted = self._sample(time_ns)
-            self._reference = before + np.clip(wanted - before, -reach, reach)
-        self._velocity = (self._reference - before) / (duration_ns / 1e9)
+            way = self._sample(time_ns) - newest
+            share = np.abs(way) / (self._limits * (duration_ns / 1e9))
+            newest = newest + way / max(1.0, float(share.max()))
+        self._recent = np.concatenate((self._recent[1:], newest[None]))
+        self._velocity = (self.reference - before) / (duration_ns / 1e9)
 
     def _sample(self, time_ns: int) -> Float64:
         after = int(np.searchsorted(self._times_ns, time_ns, side="left"))

@@ -31,6 +31,7 @@ __all__ = ["Episode", "Observation", "TabletopWorld"]
 
 Float64 = NDArray[np.float64]
 
+_SMOOTHED_TICKS = 3
 _START_NS = 1_000_000_000
 _OPEN_M = GRIPPER_OPENING_M / 2
 
@@ -109,7 +110,7 @@ class TabletopWorld:
         self._renderer = TabletopCamera(self.simulation, self.options)
         self.camera: CameraModel = self._renderer.model
         self._home = self.kinematics.forward(HOME_RAD)
-        self._arm = TrajectoryController(VELOCITY_LIMITS, HOME_RAD)
+        self._arm = TrajectoryController(VELOCITY_LIMITS, HOME_RAD, smoothed_ticks=_SMOOTHED_TICKS)
         self._fingers = TrajectoryController(np.array((GRIPPER_SPEED,)), np.array((_OPEN_M,)))
         self._now_ns = _START_NS
         self._episodes = 0

@@ -164,7 +164,7 @@ def test_the_arm_never_moves_faster_than_its_velocity_limits(world):
     assert (fastest_reference <= VELOCITY_LIMITS * (1 + 1e-9)).all()
     assert fastest_reference[0] > 0.99 * VELOCITY_LIMITS[0]
     # The simulated arm overshoots where the reference jumps to full speed.
-    assert (fastest <= VELOCITY_LIMITS * 1.25).all()
+    assert (fastest <= VELOCITY_LIMITS * 1.2).all()
     np.testing.assert_allclose(after, goal, atol=2e-3)
 
 
