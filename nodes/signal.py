@@ -95,7 +95,7 @@ class Signal(ManagedNode[Configuration]):
         self._source: DrainingSubscription | None = None
         self._messages: BatchWorker[tuple[Any, int]] | None = None
         self._received_before = self._lost_before = self._dropped_before = 0
-        self._failed = 0
+        self._accepted = self._failed = 0
         self._restart_wanted = ""
         super().__init__("signal", Configuration, **arguments)
         self._rejections = Rejections(self)
@@ -198,8 +198,10 @@ class Signal(ManagedNode[Configuration]):
                 pieces.append(self._reader.read(message, arrival_ns))
             except SignalRefused as refusal:
                 self._rejections.add(refusal.reason, str(refusal))
-        published = sum([output.add(pieces) for output in self._outputs])
-        if published:
+        results = [output.add(pieces) for output in self._outputs]
+        refused_by_all = frozenset.intersection(*(refused for _, refused in results))
+        self._accepted += len(pieces) - len(refused_by_all)
+        if any(published for published, _ in results):
             self._waiting.output()
 
     def _report(self, error: Exception) -> None:
@@ -218,6 +220,7 @@ class Signal(ManagedNode[Configuration]):
         status.value("received", self._received_before + (source.received if source else 0))
         status.value("lost", self._lost_before + (source.lost if source else 0))
         dropped = self._dropped_before + (messages.dropped if messages else 0)
+        status.value("accepted", self._accepted)
         status.value("dropped", dropped)
         status.value("failed", self._failed)
         self._rejections.describe(status)

@@ -22,6 +22,8 @@ from sensorium.ros.convert.header import NS_PER_S
 
 # Largest relative difference between the rate a block claims and the network's.
 _CLAIM_TOLERANCE = 0.03
+# ROS stamps end at 2^31 s; the samples of a message lie after its stamp, by less than an hour.
+_LATEST_STAMP_NS = (2**31 - 3600) * NS_PER_S
 
 
 class SignalRefused(ValueError):  # noqa: N818 - an answer, not a fault
@@ -327,6 +329,13 @@ def _stamp(header: Any, samples: int) -> int:  # noqa: ANN401
         raise SignalRefused(
             "no_stamp",
             "the header's stamp is zero or negative; the driver must stamp its samples",
+            samples,
+        )
+    if stamp_ns > _LATEST_STAMP_NS or header.stamp.nanosec >= NS_PER_S:
+        raise SignalRefused(
+            "bad_stamp",
+            f"the header's stamp is sec={header.stamp.sec} nanosec={header.stamp.nanosec}, which is "
+            "no time that ROS can go on from; check the driver's clock",
             samples,
         )
     return stamp_ns

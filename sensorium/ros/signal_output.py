@@ -61,24 +61,29 @@ class SignalOutput:
         """Name of the model."""
         return self._estimator.model.name
 
-    def add(self, pieces: Sequence[SignalPiece]) -> int:
-        """Take pieces in order and publish what they complete; returns how many estimates."""
+    def add(self, pieces: Sequence[SignalPiece]) -> tuple[int, frozenset[int]]:
+        """Take pieces in order and publish what they complete.
+
+        Returns:
+            How many estimates were published, and the indices of the pieces that were refused.
+        """
         started = time.monotonic()
         stamps: list[int] = []
         frame_id = ""
-        chosen = []
-        for piece in pieces:
+        chosen, refused = [], []
+        for index, piece in enumerate(pieces):
             self._received += len(piece.stamps_ns)
             try:
                 chosen.append(self._selection.select(piece))
             except SignalRefused as refusal:
                 self._refused[refusal.reason] += refusal.samples
                 self._rejections.add(refusal.reason, f"{self.name}: {refusal}")
+                refused.append(index)
                 continue
             stamps += piece.stamps_ns
             frame_id = piece.frame_id
         if not stamps:
-            return 0
+            return 0, frozenset(refused)
         estimates = self._estimator.add(stamps, np.concatenate(chosen))
         for estimate in estimates:
             self._publisher.publish(self._message(estimate, frame_id))
@@ -88,7 +93,7 @@ class SignalOutput:
             self._latency.add(time.monotonic() - started)
             self._age.add((now - estimates[-1].stamp_ns) / 1e9)
         self._report()
-        return len(estimates)
+        return len(estimates), frozenset(refused)
 
     def restart(self, reason: str) -> None:
         """Forget the signal; estimates warm up again."""

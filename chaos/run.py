@@ -1,0 +1,152 @@
+"""Inject faults into the running stack and fuzz its inputs; print and write what became of it.
+
+Run: make chaos, or python chaos/run.py [--messages 10000] [--only kill,freeze,fuzz]
+Writes benchmarks/results/chaos.json and chaos.md. Ends with 1 when a fault was not recovered from,
+an unsafe command was seen, or messages are not accounted for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "chaos"), str(ROOT / "benchmarks")]
+
+import faults
+from conditions import RESULTS, conditions, write_results
+from fuzz import TARGETS, FuzzRow, fuzz
+from stack import Stack, own_domain, wait_until
+
+
+def parameters(folder: Path) -> dict[str, Any]:
+    """The stack under test: a rendered camera, geometry with its map, a recorder."""
+    rendered = {"width_px": 160, "height_px": 120, "focal_px": 130.0, "rate_hz": 6.0}
+    content = {
+        "bringup": {"nodes": ["camera/rgbd_camera", "geometry", "recorder"]},
+        "rgbd_camera": {"source": "rendered", "world_frame": "map", "rendered": rendered},
+        "geometry": {"rgbd_topics": ["camera/rgbd"], "threads": 1, "qos": "reliable"},
+        "recorder": {
+            "directory": str(folder / "bags"), "all_topics": True, "minimum_free_mb": 0,
+        },
+    }  # fmt: skip
+    return {f"/**/{name}": {"ros__parameters": values} for name, values in content.items()}
+
+
+def faults_in_turn(folder: Path, chosen: set[str]) -> list[faults.Outcome]:
+    """Start the stack and inject one fault after the other."""
+    from sensor_msgs.msg import PointCloud2
+    from sensorium_ros.msg import RgbdFrame
+    from watch import Watch
+
+    outputs = {"rgbd_camera": "/camera/rgbd", "geometry": "/geometry/points"}
+    types: dict[str, Any] = {"/camera/rgbd": RgbdFrame, "/geometry/points": PointCloud2}
+    watch = Watch(types)
+    try:
+        with Stack(parameters(folder), folder) as stack:
+            scene = faults.Scene(stack, watch, outputs, "/camera/rgbd_camera", "/geometry", folder)
+            if faults.flow_again(scene, list(outputs.values())) is None:
+                raise SystemExit(f"the stack does not start; its log:\n{stack.log_since(0)}")
+            wait_until(lambda: "/recorder" in watch.statuses, 20.0)
+            for fault, *arguments in plan(list(outputs)):
+                if not chosen or fault.__name__ in chosen:
+                    faults.run(scene, fault, *arguments)
+            return scene.outcomes
+    finally:
+        watch.close()
+
+
+def plan(nodes: list[str]) -> list[tuple[Any, ...]]:
+    """Every fault with its arguments; at most two kills per node, `sensorium up` allows three."""
+    return [
+        (faults.camera_gone,),
+        *[(faults.freeze, node) for node in nodes],
+        (faults.peers_come_and_go,),
+        (faults.disk_full,),
+        (faults.out_of_memory, "geometry"),
+        (faults.corrupt_weights,),
+        *[(faults.kill, node) for node in [*nodes, "recorder"]],
+    ]
+
+
+def fuzzed(folder: Path, messages: int) -> list[FuzzRow]:
+    """Fuzz every input in turn."""
+    from watch import Watch
+
+    rows = []
+    watch = Watch({})
+    try:
+        for target in TARGETS:
+            rows.append(fuzz(watch, target, messages, folder))
+            print(describe(rows[-1]), flush=True)
+    finally:
+        watch.close()
+    return rows
+
+
+def describe(row: FuzzRow) -> str:
+    """One fuzzed topic in words."""
+    parts = ", ".join(f"{count} {key}" for key, count in row.accounted.items() if count)
+    reasons = ", ".join(f"{reason} {count}" for reason, count in row.reasons.items())
+    verdict = "accounted for" if row.balanced else "NOT ACCOUNTED FOR"
+    after = "works on" if row.works_afterwards else "DOES NOT WORK ON"
+    return f"{row.topic}: sent {row.sent} = {parts}; {verdict}; {after}; reasons: {reasons}"
+
+
+def markdown(outcomes: list[faults.Outcome], rows: list[FuzzRow]) -> str:
+    """The tables."""
+    lines = ["| injected | noticed | recovered | seconds | frames lost | unsafe commands |"]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
+    for one in outcomes:
+        seconds = "" if math.isnan(one.seconds) else f"{one.seconds:.1f}"
+        noticed = one.noticed.replace("|", "/") or "**no**"
+        recovered = "yes" if one.recovered else "**no**"
+        lines.append(
+            f"| {one.fault} | {noticed} | {recovered} | {seconds} | {one.lost} | {one.unsafe} |"
+        )
+    lines += ["", "| fuzzed topic | sent | became | balanced | works on |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for row in rows:
+        parts = ", ".join(f"{count} {key}" for key, count in row.accounted.items())
+        balanced, works = (("yes" if x else "**no**") for x in (row.balanced, row.works_afterwards))
+        lines.append(f"| {row.topic} | {row.sent} | {parts} | {balanced} | {works} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Run, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--messages", type=int, default=10_000, help="fuzzed messages per topic")
+    parser.add_argument("--only", default="", help="names of faults, and 'fuzz', with commas")
+    options = parser.parse_args()
+    own_domain()
+    chosen = {name for name in options.only.split(",") if name}
+    before = conditions()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        outcomes = faults_in_turn(folder, chosen) if chosen != {"fuzz"} else []
+        rows = fuzzed(folder, options.messages) if not chosen or "fuzz" in chosen else []
+    good = all(one.recovered and one.noticed and not one.unsafe for one in outcomes) and all(
+        row.balanced and row.works_afterwards for row in rows
+    )
+    table = markdown(outcomes, rows)
+    print(table)
+    if not chosen:
+        (RESULTS / "chaos.md").write_text(table, encoding="utf-8")
+        results = {
+            "passed": good,
+            "faults": json.loads(json.dumps([dataclasses.asdict(one) for one in outcomes])),
+            "fuzzing": [{**dataclasses.asdict(row), "balanced": row.balanced} for row in rows],
+        }
+        print(write_results("chaos", results, before))
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
