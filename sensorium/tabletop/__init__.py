@@ -5,6 +5,13 @@ Frames: ``base_link`` is the foot of the arm, on the table top, x forwards, z up
 given in it. The camera has OpenCV axes.
 """
 
+from sensorium.tabletop.demonstrations import (
+    Demonstration,
+    demonstrate,
+    read_demonstration,
+    read_meta,
+    record_demonstrations,
+)
 from sensorium.tabletop.expert import Expert, ExpertAction
 from sensorium.tabletop.options import CameraRange, TabletopOptions
 from sensorium.tabletop.tasks import (
@@ -18,7 +25,7 @@ from sensorium.tabletop.tasks import (
 from sensorium.tabletop.world import Episode, Observation, TabletopWorld
 
 __all__ = [
-    "HELD_OUT_PHRASE", "TASKS", "TRAINING_PHRASE", "CameraRange", "Episode", "Expert",
-    "ExpertAction", "Observation", "TabletopOptions", "TabletopWorld", "Task", "TaskError",
-    "task_named",
+    "HELD_OUT_PHRASE", "TASKS", "TRAINING_PHRASE", "CameraRange", "Demonstration", "Episode",
+    "Expert", "ExpertAction", "Observation", "TabletopOptions", "TabletopWorld", "Task", "TaskError",
+    "demonstrate", "read_demonstration", "read_meta", "record_demonstrations", "task_named",
 ]  # fmt: skip
