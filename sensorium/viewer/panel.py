@@ -92,6 +92,7 @@ class Panel:
             show_logo=False, show_share_button=False, control_width="large", dark_mode=True
         )
         gui.set_panel_label("Sensorium")
+        gui.main_panel.dock_right()
         self._status = gui.add_html(_waiting("nothing received yet"), order=0)
         self._classes_folder = gui.add_folder("Classes", order=3)
         with self._classes_folder:

@@ -19,7 +19,7 @@ _OPTIONS = (
     "--enable-unsafe-swiftshader", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-extensions", "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", "--remote-debugging-port=0",
-    "--disable-dev-shm-usage", "--window-size=1280,800",
+    "--disable-dev-shm-usage",
 )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ class Browser:
         requested: addresses that the page asked for.
     """
 
-    def __init__(self, window=(1280, 800)):
+    def __init__(self, window=(800, 500)):
         from websockets.sync.client import connect
 
         self._folder = tempfile.TemporaryDirectory(prefix="sensorium_chromium_")
