@@ -334,8 +334,8 @@ def _stamp(header: Any, samples: int) -> int:  # noqa: ANN401
     if stamp_ns > _LATEST_STAMP_NS or header.stamp.nanosec >= NS_PER_S:
         raise SignalRefused(
             "bad_stamp",
-            f"the header's stamp is sec={header.stamp.sec} nanosec={header.stamp.nanosec}, which is "
-            "no time that ROS can go on from; check the driver's clock",
+            f"the header's stamp is sec={header.stamp.sec} nanosec={header.stamp.nanosec}, no "
+            "time that ROS can go on from; check the driver's clock",
             samples,
         )
     return stamp_ns
