@@ -27,5 +27,6 @@ from sensorium.tabletop.world import Episode, Observation, TabletopWorld
 __all__ = [
     "HELD_OUT_PHRASE", "TASKS", "TRAINING_PHRASE", "CameraRange", "Demonstration", "Episode",
     "Expert", "ExpertAction", "Observation", "TabletopOptions", "TabletopWorld", "Task",
-    "TaskError", "demonstrate", "read_demonstration", "read_meta", "record_demonstrations", "task_named",
+    "TaskError", "demonstrate", "read_demonstration", "read_meta", "record_demonstrations",
+    "task_named",
 ]  # fmt: skip
