@@ -12,6 +12,10 @@ from sensorium.models.policy.act.configuration import read_act_configuration
 from sensorium.models.policy.act.modeling import ActNetwork
 from sensorium.models.policy.errors import CheckpointFileMissingError, UnsupportedError
 from sensorium.models.policy.fields import Fields, read_json_object
+from sensorium.models.policy.geo.configuration import read_geo_configuration
+from sensorium.models.policy.geo.modeling import GeoNetwork
+from sensorium.models.policy.geo.processor import InstructionEncoder
+from sensorium.models.policy.geo.words import WordTable
 from sensorium.models.policy.interface import Policy
 from sensorium.models.policy.native import NativePolicy
 from sensorium.models.policy.processor import read_postprocessor, read_preprocessor
@@ -90,4 +94,22 @@ def _load_act(directory: Path, fields: Fields, device: torch.device) -> Policy:
     )
 
 
-_LOADERS: dict[str, Callable[[Path, Fields, torch.device], Policy]] = {"act": _load_act}
+def _load_geo(directory: Path, fields: Fields, device: torch.device) -> Policy:
+    configuration = read_geo_configuration(fields)
+    network = GeoNetwork(configuration)
+    fill_strictly(network, read_tensors(directory, WEIGHTS_FILE), str(directory / WEIGHTS_FILE))
+    return NativePolicy(
+        network,
+        features=configuration.features,
+        action=configuration.action,
+        preprocessor=read_preprocessor(directory, configuration.features, device),
+        postprocessor=read_postprocessor(directory, configuration.action, device),
+        schedule=configuration.schedule,
+        encode_task=InstructionEncoder(configuration, WordTable()),
+    )
+
+
+_LOADERS: dict[str, Callable[[Path, Fields, torch.device], Policy]] = {
+    "act": _load_act,
+    "geo": _load_geo,
+}

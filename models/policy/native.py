@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,8 @@ class NativePolicy:
         preprocessor: The steps before the network.
         postprocessor: The steps after the network.
         schedule: How single actions are taken from chunks.
+        encode_task: Batch entries (without batch axis) of the instruction, for a network that
+            reads it; raises ObservationError where there is none.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class NativePolicy:
         preprocessor: Preprocessor,
         postprocessor: Postprocessor,
         schedule: ChunkSchedule,
+        encode_task: Callable[[str | None], Mapping[str, Tensor]] | None = None,
     ) -> None:
         self._network = network.eval().requires_grad_(False).to(preprocessor.device)
         self._features = dict(features)
@@ -65,6 +68,7 @@ class NativePolicy:
         self._preprocessor = preprocessor
         self._postprocessor = postprocessor
         self._schedule = schedule
+        self._encode_task = encode_task
         self._queue: deque[Tensor] = deque()
         coefficient = schedule.temporal_ensemble_coefficient
         self._ensembler = (
@@ -145,8 +149,11 @@ class NativePolicy:
         return selected
 
     def _tensors(self, observation: Mapping[str, object]) -> dict[str, Tensor]:
-        task_text(observation)
-        return feature_tensors(self._preprocessor.rename(observation), self._features)
+        task = task_text(observation)
+        tensors = feature_tensors(self._preprocessor.rename(observation), self._features)
+        if self._encode_task is not None:
+            tensors.update(self._encode_task(task))
+        return tensors
 
     @torch.inference_mode()
     def _predict(self, tensors: Mapping[str, Tensor]) -> Tensor:

@@ -1,0 +1,1 @@
+"""Words and their directions, distilled from MiniLM; see README.md for source and licence."""
