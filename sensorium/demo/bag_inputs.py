@@ -112,7 +112,7 @@ def _first(names: Mapping[str, str] | list[str], words: tuple[str, ...]) -> str:
 
 def _world_frame(bag: BagReader, topic: str) -> str:
     """Return the fixed frame of the first RgbdFrame with a pose; "map" when none has one."""
-    from sensorium.demo.recorded import MessageDecoder
+    from sensorium.bags.decoding import MessageDecoder
 
     decoder = MessageDecoder(bag.topics)
     for message in bag.messages([topic]):
