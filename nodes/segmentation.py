@@ -26,6 +26,7 @@ from sensorium.ros.lifecycle import ManagedNode
 from sensorium.ros.qos import INPUT_QOS, QOS_NAMES, qos_profile
 from sensorium.ros.running import run
 from sensorium.ros.segmentation_output import SEMANTIC_SOURCES, SegmentationOutput
+from sensorium.ros.text_encoding_service import TextEncodingService
 from sensorium.ros.vocabulary_service import VocabularyService
 from sensorium.ros.worker import NewestOnlyWorker
 from sensorium.segmentation.class_list import (
@@ -65,6 +66,10 @@ class Configuration:
         "panoptic", "What ~/semantic shows: the class of the pixel's segment, or the class "
         "with the highest semantic score (every pixel gets one; slower).", choices=SEMANTIC_SOURCES,
         read_only=False,
+    )  # fmt: skip
+    embeddings: bool = parameter(
+        False, "Give each segment the vector that texts are compared with (Segment.embedding); "
+        "~/query_objects of the semantic cloud needs it.", read_only=False,
     )  # fmt: skip
     short_edge_px: int = parameter(
         0, "Pictures are resized to this short edge [px]; 0 as the model was published.",
@@ -108,6 +113,7 @@ class Segmentation(ManagedNode[Configuration]):
         self._vocabulary = VocabularyService(
             self, lambda: self.configuration.max_classes, self._show_classes
         )
+        self._texts = TextEncodingService(self)
         self._diagnostics = Diagnostics(self, "fcclip", self._fill)
 
     def set_up(self) -> None:
@@ -129,6 +135,7 @@ class Segmentation(ManagedNode[Configuration]):
         if not self._output.has_vision_messages:
             self.get_logger().info("vision_msgs is not installed: no label_info, no detections")
         self._vocabulary.open(segmenter, classes)
+        self._texts.open(segmenter)
 
     def start(self) -> None:
         """Subscribe."""
@@ -150,7 +157,8 @@ class Segmentation(ManagedNode[Configuration]):
         self._pictures.stop(_STOP_TIMEOUT_S)
 
     def tear_down(self) -> None:
-        """Free the model, the service and the publishers."""
+        """Free the model, the services and the publishers."""
+        self._texts.close()
         self._vocabulary.close()
         if self._output is not None:
             self._output.close()
@@ -185,7 +193,8 @@ class Segmentation(ManagedNode[Configuration]):
             self._rejections.add(refusal.reason, str(refusal))
             return
         found = segmenter.segment(picture.color)
-        output.publish(picture, found, self.configuration.semantic_from)
+        settings = self.configuration
+        output.publish(picture, found, settings.semantic_from, embeddings=settings.embeddings)
         self._published.tick()
         self._waiting.output()
         self._latency.add(time.monotonic() - started)
@@ -212,6 +221,7 @@ class Segmentation(ManagedNode[Configuration]):
         if counts.failed:
             status.error(f"{counts.failed} pictures failed inside the node; see its log")
         self._vocabulary.describe(status)
+        self._texts.describe(status)
         if self.last_failure:
             status.error(self.last_failure)
         if self.is_active:

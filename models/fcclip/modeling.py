@@ -113,6 +113,16 @@ class FCCLIP(nn.Module):
         """
         return self._encoder(names)
 
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed free texts, to be compared with ``SegmentationResult.query_embedding``.
+
+        They are embedded as names are, but not kept: there is no end of free texts.
+
+        Returns:
+            float32 (N, D), rows of length one.
+        """
+        return self._encoder.once(texts)
+
     def make_vocabulary(
         self, names: Sequence[str], things: Collection[str] | Collection[int] | None = None
     ) -> Vocabulary:

@@ -84,6 +84,14 @@ class NameEncoder:
                     self._write(name, row)
         return torch.stack([known[name] for name in names]).to(self._clip.logit_scale.device)
 
+    def once(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts as names are embedded, without keeping them.
+
+        Returns:
+            float32 (len(texts), embed_dim) on the model's device, rows of length one.
+        """
+        return self._embed(texts)
+
     # Not inference mode, whatever the caller is in: training may use what is cached here.
     @torch.inference_mode(False)
     @torch.no_grad()

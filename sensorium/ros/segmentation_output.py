@@ -73,7 +73,9 @@ class SegmentationOutput:
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
 
-    def publish(self, picture: Picture, found: Segmentation, semantic_from: str) -> None:
+    def publish(
+        self, picture: Picture, found: Segmentation, semantic_from: str, *, embeddings: bool = False
+    ) -> None:
         """Publish what was found in a picture, with the picture's stamp and frame.
 
         Args:
@@ -81,6 +83,7 @@ class SegmentationOutput:
             found: the result.
             semantic_from: "panoptic" (class of the pixel's segment) or "scores" (class with the
                 highest semantic score; every pixel gets one).
+            embeddings: fill in ``Segment.embedding``.
         """
         stamp_ns, frame_id = picture.stamp_ns, picture.frame_id
         self._announce(found, stamp_ns)
@@ -104,7 +107,9 @@ class SegmentationOutput:
             "overlay": lambda: image_from_color(
                 overlay(picture.color, found.segment_ids, found.segments), stamp_ns, frame_id
             ),
-            "segments": lambda: segments_from_segmentation(found, stamp_ns, frame_id),
+            "segments": lambda: segments_from_segmentation(
+                found, stamp_ns, frame_id, embeddings=embeddings
+            ),
         }
         vision = self._vision
         if vision is not None:

@@ -5,7 +5,7 @@ ROS-free in substance: stamps are integer nanoseconds and messages are opaque.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +64,8 @@ class Synchronizer:
         self._depth = depth
         self._queues: dict[str, deque[tuple[int, Any]]] = {topic: deque() for topic in topics}
         self._newest: dict[str, int] = {}
-        self._received = self._matched = self._unmatched = self._disordered = 0
+        self._received = self._matched = self._disordered = 0
+        self._unmatched: Counter[str] = Counter()
         self.best_gap_ns: int | None = None
 
     def add(self, topic: str, stamp_ns: int, message: Any) -> None:  # noqa: ANN401 - opaque
@@ -78,13 +79,13 @@ class Synchronizer:
         queue.append((stamp_ns, message))
         if len(queue) > self._depth:
             queue.popleft()
-            self._unmatched += 1
+            self._unmatched[topic] += 1
         self._match()
 
     def reset(self) -> None:
         """Drop what waits and forget the newest stamps (after a jump of the clock)."""
-        self._unmatched += sum(len(queue) for queue in self._queues.values())
-        for queue in self._queues.values():
+        for topic, queue in self._queues.items():
+            self._unmatched[topic] += len(queue)
             queue.clear()
         self._newest.clear()
 
@@ -92,7 +93,16 @@ class Synchronizer:
     def counts(self) -> SyncCounts:
         """The counts so far."""
         held = sum(len(queue) for queue in self._queues.values())
-        return SyncCounts(self._received, self._matched, self._unmatched, self._disordered, held)
+        unmatched = self._unmatched.total()
+        return SyncCounts(self._received, self._matched, unmatched, self._disordered, held)
+
+    def unmatched(self, topic: str) -> int:
+        """Messages of one topic that were dropped because no partner came."""
+        return self._unmatched[topic]
+
+    def newest_ns(self, topic: str) -> int | None:
+        """The newest stamp of one topic [ns]; None before its first message."""
+        return self._newest.get(topic)
 
     def _match(self) -> None:
         pivots = self._queues[self._pivot]
@@ -115,7 +125,7 @@ class Synchronizer:
                 self._emit(stamp_ns, message, chosen)
                 continue
             pivots.popleft()
-            self._unmatched += 1
+            self._unmatched[self._pivot] += 1
 
     def _emit(self, stamp_ns: int, message: Any, chosen: dict[str, int]) -> None:  # noqa: ANN401
         self._queues[self._pivot].popleft()
@@ -125,7 +135,7 @@ class Synchronizer:
             queue = self._queues[topic]
             for _ in range(index):
                 queue.popleft()
-                self._unmatched += 1
+                self._unmatched[topic] += 1
             other_ns, result[topic] = queue.popleft()
             worst = max(worst, abs(other_ns - stamp_ns))
         self._matched += len(result)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -59,6 +60,13 @@ class Segmentation:
         return confidence
 
     @cached_property
+    def embeddings(self) -> npt.NDArray[np.float32]:
+        """(S, D) unit vector of each segment, in order: what CLIP sees inside its mask."""
+        queries = [segment.query for segment in self.segments]
+        embeddings: npt.NDArray[np.float32] = self.result.query_embedding[queries].cpu().numpy()
+        return embeddings
+
+    @cached_property
     def highest_scores(self) -> npt.NDArray[np.int64]:
         """(H, W) class with the highest semantic score, as the published semantic evaluation."""
         classes: npt.NDArray[np.int64] = self.result.semantic.argmax(0).cpu().numpy()
@@ -100,6 +108,21 @@ class Segmenter:
                 raise EncodingCancelledError("encoding was cancelled; the old class list stays")
             self._model.embed_names(synonyms[start : start + _NAMES_PER_STEP])
         return self._model.make_vocabulary(classes.names, classes.things_or_all)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 of all weights; texts and segments compare only under the same ones."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self._model.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return unit vectors (N, D) of free texts, comparable with ``Segmentation.embeddings``."""
+        with torch.inference_mode():
+            vectors: npt.NDArray[np.float32] = self._model.embed_texts(texts).cpu().numpy()
+        return vectors
 
     def use(self, vocabulary: Vocabulary) -> None:
         """Label the next picture with an encoded class list."""

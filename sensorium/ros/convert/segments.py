@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from types import ModuleType
 from typing import Any
 
@@ -22,8 +23,17 @@ def vision_messages() -> ModuleType | None:
     return module
 
 
-def segments_from_segmentation(found: Segmentation, stamp_ns: int, frame_id: str) -> Segments:
-    """Return the segments of a picture with the class list that named them."""
+def segments_from_segmentation(
+    found: Segmentation, stamp_ns: int, frame_id: str, *, embeddings: bool = False
+) -> Segments:
+    """Return the segments of a picture with the class list that named them.
+
+    Args:
+        found: the result.
+        stamp_ns: stamp of the picture [ns].
+        frame_id: its frame.
+        embeddings: fill in what the segments can be compared with texts by.
+    """
     height, width = found.segment_ids.shape
     message = Segments(
         header=header(stamp_ns, frame_id), height=height, width=width,
@@ -38,6 +48,9 @@ def segments_from_segmentation(found: Segmentation, stamp_ns: int, frame_id: str
                 x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max,
             )
         )  # fmt: skip
+    if embeddings:
+        for segment, vector in zip(message.segments, found.embeddings, strict=True):
+            segment.embedding = array("f", vector.tobytes())
     return message
 
 

@@ -1,0 +1,127 @@
+"""Which segment of a picture is which known object: by what they have in common in the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sensorium.objects.configuration import ObjectsConfiguration
+from sensorium.objects.observation import Observation
+from sensorium.objects.world_object import WorldObject
+
+# Weight of the embeddings beside the overlap of the surfaces.
+_EMBEDDING_WEIGHT = 0.2
+# A further segment of this share inside an object of its name is a fragment of it.
+_FRAGMENT_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What a segment and an object have in common.
+
+    Attributes:
+        of_smaller: common voxels over those of the one that has fewer.
+        of_larger: the same over those of the one that has more.
+        of_segment: the same over those of the segment.
+        same_name: the object was called as the segment is.
+        score: how well they fit, to choose the best of several; 0 when they do not.
+    """
+
+    of_smaller: float
+    of_larger: float
+    of_segment: float
+    same_name: bool
+    score: float
+
+
+@dataclass(slots=True)
+class Assignment:
+    """The segments of a picture and the objects they belong to.
+
+    Attributes:
+        object_of: identity of the object of each observation, by position; absent where new.
+        covered: pairs of identities that one segment covers both.
+    """
+
+    object_of: dict[int, int] = field(default_factory=dict)
+    covered: set[tuple[int, int]] = field(default_factory=set)
+
+
+def assigned(
+    seen: Sequence[Observation],
+    objects: Mapping[int, WorldObject],
+    class_names: tuple[str, ...],
+    settings: ObjectsConfiguration,
+) -> Assignment:
+    """Give each segment the object that it fits best, each object one segment first.
+
+    A segment of an object's name need only share voxels with it (a picture shows one side of a
+    thing, and the first pictures only a part). One of another name must fill the same space: things
+    that stand on each other share the voxels where they touch. Then further segments of an object's
+    name that lie inside it are taken as fragments of it.
+
+    Args:
+        seen: the segments of one picture.
+        objects: the known objects by identity.
+        class_names: the class list of the picture.
+        settings: thresholds.
+    """
+    overlaps = {
+        (position, identity): overlap
+        for position, one in enumerate(seen)
+        for identity, known in objects.items()
+        if known.may_touch(one)
+        and (overlap := _overlap(one, known, class_names, settings)).of_smaller > 0
+    }
+    result = Assignment()
+    taken: set[int] = set()
+    ranked = sorted(overlaps.items(), key=lambda item: -item[1].score)
+    for (position, identity), overlap in ranked:
+        if overlap.score > 0 and position not in result.object_of and identity not in taken:
+            result.object_of[position] = identity
+            taken.add(identity)
+    for (position, identity), overlap in ranked:
+        is_inside = overlap.same_name and overlap.of_segment >= _FRAGMENT_SHARE
+        if is_inside and position not in result.object_of:
+            result.object_of[position] = identity
+    _note_covered(result, overlaps, taken, settings)
+    return result
+
+
+def _note_covered(
+    result: Assignment,
+    overlaps: Mapping[tuple[int, int], Overlap],
+    taken: set[int],
+    settings: ObjectsConfiguration,
+) -> None:
+    """Note objects without a segment of their own that another object's segment covers."""
+    for (position, identity), overlap in overlaps.items():
+        owner = result.object_of.get(position)
+        if owner is None or owner == identity or identity in taken:
+            continue
+        if overlap.same_name and overlap.of_smaller >= settings.same_name_overlap:
+            result.covered.add((min(owner, identity), max(owner, identity)))
+
+
+def _overlap(
+    one: Observation,
+    known: WorldObject,
+    class_names: tuple[str, ...],
+    settings: ObjectsConfiguration,
+) -> Overlap:
+    size, common = known.surface.common(one.patch)
+    # Neighbouring voxels count as common, so that there may be more than the smaller one has.
+    of_smaller = min(1.0, common / min(size, len(known.surface)))
+    of_larger = common / max(size, len(known.surface))
+    same_name = known.is_called(one.segment.name, class_names)
+    score = 0.0
+    if same_name and of_smaller >= settings.same_name_overlap:
+        score = (of_smaller + of_larger) / 2
+    elif of_larger >= settings.other_name_overlap:
+        score = of_larger / 2
+    own, new = known.embedding, one.segment.embedding
+    if score > 0 and own is not None and new is not None and own.shape == new.shape:
+        score *= 1 + _EMBEDDING_WEIGHT * float(np.dot(own, new))
+    return Overlap(of_smaller, of_larger, common / size, same_name, score)

@@ -1,0 +1,204 @@
+"""The known things: one identity each, from picture to picture."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.objects.association import assigned
+from sensorium.objects.box import UprightBox
+from sensorium.objects.configuration import ObjectsConfiguration
+from sensorium.objects.labelled_view import UNLABELLED_CLASS, LabelledView, trusted
+from sensorium.objects.observation import observations
+from sensorium.objects.visibility import Visibility
+from sensorium.objects.world_object import WorldObject
+from sensorium.poses import Float64
+
+# Differences of depth that are none.
+_MARGIN_VOXELS = 2.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownObject:
+    """What is known of a thing at one moment.
+
+    Attributes:
+        identity: stays the same for as long as the thing is known; never used again.
+        name: class name that most pictures gave.
+        class_id: its index in the newest class list; UNLABELLED_CLASS when it is not in that list
+            and the thing was not seen since.
+        score: mean probability of that class, 0 to 1.
+        box: oriented box in the world.
+        first_seen_ns: stamp of the first picture [ns].
+        last_seen_ns: stamp of the newest picture of it [ns].
+        views: pictures in which it was seen.
+        embedding: (D,) unit vector, or None.
+    """
+
+    identity: int
+    name: str
+    class_id: int
+    score: float
+    box: UprightBox
+    first_seen_ns: int
+    last_seen_ns: int
+    views: int
+    embedding: NDArray[np.float32] | None
+
+
+class ObjectMap:
+    """Keeps the things that pictures show, a bounded number of them.
+
+    Not thread-safe.
+
+    Args:
+        settings: limits and thresholds.
+
+    Attributes:
+        dropped: objects given up, counted by reason: "merged", "gone" (their place is empty),
+            "doubtful", "forgotten", "too_many".
+    """
+
+    def __init__(self, settings: ObjectsConfiguration) -> None:
+        self._settings = settings
+        self._objects: dict[int, WorldObject] = {}
+        self._identities = itertools.count(1)
+        self._covered: Counter[tuple[int, int]] = Counter()
+        self._class_names: tuple[str, ...] = ()
+        self.dropped: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    @property
+    def voxels(self) -> int:
+        """Voxels kept, over all objects."""
+        return sum(len(known.surface) for known in self._objects.values())
+
+    def change(self, settings: ObjectsConfiguration) -> None:
+        """Apply changed thresholds to the pictures from now on."""
+        self._settings = settings
+
+    def reset(self) -> None:
+        """Forget all objects; their identities are not used again."""
+        self._objects.clear()
+        self._covered.clear()
+
+    def forget_embeddings(self) -> None:
+        """Drop all embeddings, which another encoder made."""
+        for known in self._objects.values():
+            known.forget_embedding()
+
+    def update(self, view: LabelledView, world_from_camera: Float64) -> None:
+        """Take a picture.
+
+        Args:
+            view: what it shows.
+            world_from_camera: (4, 4) pose of its optical frame.
+        """
+        settings = self._settings
+        self._use_names(view)
+        kept = trusted(view, settings.border_px, settings.edge_fraction)
+        seen = list(observations(view, kept, world_from_camera, settings))
+        assignment = assigned(seen, self._objects, self._class_names, settings)
+        labels: dict[int, set[int]] = {}
+        for position, one in enumerate(seen):
+            identity = assignment.object_of.get(position)
+            if identity is None:
+                identity = next(self._identities)
+                self._objects[identity] = WorldObject(identity, one, view.stamp_ns, settings)
+            else:
+                self._objects[identity].add(one, view.stamp_ns, self._class_names)
+            labels.setdefault(identity, set()).add(one.index)
+        self._merge(assignment.covered, labels)
+        self._contradict(view, kept, world_from_camera, labels)
+        self._tidy(view.stamp_ns)
+
+    def known(self) -> list[KnownObject]:
+        """Return the objects that were seen often enough, oldest identity first."""
+        return [
+            self._described(thing)
+            for thing in self._objects.values()
+            if thing.views >= self._settings.min_views
+        ]
+
+    def _described(self, thing: WorldObject) -> KnownObject:
+        name = thing.name
+        is_named = name in self._class_names
+        return KnownObject(
+            identity=thing.identity,
+            name=name,
+            class_id=self._class_names.index(name) if is_named else UNLABELLED_CLASS,
+            score=thing.score,
+            box=thing.box,
+            first_seen_ns=thing.first_seen_ns,
+            last_seen_ns=thing.last_seen_ns,
+            views=thing.views,
+            embedding=thing.embedding,
+        )
+
+    def _use_names(self, view: LabelledView) -> None:
+        if view.class_names == self._class_names:
+            return
+        self._class_names = view.class_names
+        for known in self._objects.values():
+            known.rename(view.class_names)
+
+    def _merge(self, covered: set[tuple[int, int]], labels: dict[int, set[int]]) -> None:
+        """Join objects that one segment covers time and again, and no picture shows apart."""
+        for pair in [p for p in self._covered if p[0] in labels and p[1] in labels]:
+            del self._covered[pair]
+        for pair in covered:
+            self._covered[pair] += 1
+            if 0 < self._settings.merge_views <= self._covered[pair]:
+                older, younger = pair
+                if older in self._objects and younger in self._objects:
+                    self._objects[older].merge(self._objects[younger])
+                    labels[older] = labels.get(older, set()) | labels.pop(younger, set())
+                    self._drop(younger, "merged")
+
+    def _contradict(
+        self,
+        view: LabelledView,
+        kept: NDArray[np.bool_],
+        world_from_camera: Float64,
+        labels: dict[int, set[int]],
+    ) -> None:
+        """Take voxels away where the picture shows what is behind them, or another thing."""
+        visibility = Visibility(view, world_from_camera, kept)
+        for identity, known in list(self._objects.items()):
+            margin = _MARGIN_VOXELS * known.surface.voxel_size_m
+            found = visibility.of(known.surface.points_m, margin)
+            if found is not None:
+                refuted = found.seen_through
+                own = labels.get(identity)
+                if own:
+                    # Only where the thing itself was found: a network that misses it in a picture
+                    # gives its pixels to what is around it.
+                    refuted = refuted | ((found.labels > 0) & ~np.isin(found.labels, list(own)))
+                if refuted.any():
+                    known.surface.contradict(refuted)
+            if (identity in labels or found is not None) and not known.fit():
+                self._drop(identity, "gone")
+
+    def _tidy(self, stamp_ns: int) -> None:
+        settings = self._settings
+        for identity, known in list(self._objects.items()):
+            absent_s = (stamp_ns - known.last_seen_ns) / 1e9
+            if known.views < settings.min_views and absent_s > settings.doubtful_s:
+                self._drop(identity, "doubtful")
+            elif 0 < settings.forget_after_s < absent_s:
+                self._drop(identity, "forgotten")
+        while len(self._objects) > settings.max_objects:
+            oldest = min(self._objects.values(), key=lambda thing: thing.last_seen_ns)
+            self._drop(oldest.identity, "too_many")
+
+    def _drop(self, identity: int, reason: str) -> None:
+        del self._objects[identity]
+        self.dropped[reason] += 1
+        for pair in [p for p in self._covered if identity in p]:
+            del self._covered[pair]
