@@ -21,7 +21,7 @@ class Vocabulary:
         things: Indices of countable classes; all others are stuff.
         embedding: float32 (S, D), one row of length one per synonym, class by class.
         class_of_row: int64 (S,) class index of each row.
-        seen: bool (K,) whether a synonym of the class is a synonym of a COCO training class.
+        seen: bool (K,) whether a synonym of the class is a name that the head was trained on.
         version: Counts the vocabularies a model was given, from 1.
     """
 
@@ -45,6 +45,7 @@ def make_vocabulary(
     things: Collection[str] | Collection[int] | None,
     encode: Callable[[Sequence[str]], Tensor],
     version: int,
+    training_names: Collection[str] | None = None,
 ) -> Vocabulary:
     """Encode a class list.
 
@@ -53,6 +54,7 @@ def make_vocabulary(
         things: Entries of ``names`` or indices into it that are countable things; None for all.
         encode: Maps plain names to unit rows (N, D).
         version: Version number of the new vocabulary.
+        training_names: Names that count as seen; None for those of COCO.
 
     Raises:
         TypeError: If ``names`` or ``things`` is one string, or ``things`` holds truth values.
@@ -64,6 +66,7 @@ def make_vocabulary(
         raise ValueError("the class list is empty; give at least one name")
     synonyms = [split_synonyms(entry) for entry in names]
     thing_ids = _thing_ids(names, things)
+    known = SEEN_SYNONYMS if training_names is None else frozenset(training_names)
     embedding = encode([s for group in synonyms for s in group])
     class_of_row = [i for i, group in enumerate(synonyms) for _ in group]
     return Vocabulary(
@@ -72,7 +75,7 @@ def make_vocabulary(
         embedding=embedding,
         class_of_row=torch.tensor(class_of_row, device=embedding.device),
         seen=torch.tensor(
-            [not SEEN_SYNONYMS.isdisjoint(group) for group in synonyms], device=embedding.device
+            [not known.isdisjoint(group) for group in synonyms], device=embedding.device
         ),
         version=version,
     )

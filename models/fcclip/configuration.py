@@ -29,6 +29,8 @@ class FCCLIPConfig:
         decoder_ffn_dim: Hidden width of the decoder's feed-forward layers.
         queries: Number of mask queries.
         training_classes: Classes the checkpoint was trained on (size of its stored loss weights).
+        training_names: Names that the head was trained on; a class with one of them counts as seen.
+            None for the names of the published release, COCO's.
         short_edge_px: The short image edge is resized to this.
         long_edge_px: Upper limit of the long image edge after the resize.
         size_divisor: The resized image is zero padded to a multiple of this.
@@ -60,6 +62,7 @@ class FCCLIPConfig:
     decoder_ffn_dim: int = 2048
     queries: int = 250
     training_classes: int = 133
+    training_names: tuple[str, ...] | None = None
     short_edge_px: int = 800
     long_edge_px: int = 1333
     size_divisor: int = 32

@@ -135,7 +135,13 @@ class FCCLIP(nn.Module):
         Raises:
             ValueError: If the list is empty, a name is empty or a thing is not in the list.
         """
-        vocabulary = make_vocabulary(names, things, self._encoder, self._vocabularies_made + 1)
+        vocabulary = make_vocabulary(
+            names,
+            things,
+            self._encoder,
+            self._vocabularies_made + 1,
+            self.config.training_names,
+        )
         self._vocabularies_made = vocabulary.version
         return vocabulary
 
