@@ -27,6 +27,7 @@ EXECUTABLES = (
     "rgbd_camera",
     "segmentation",
     "signal",
+    "tabletop_world",
     "viewer",
 )
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")

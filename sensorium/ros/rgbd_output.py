@@ -39,17 +39,24 @@ class RgbdOutput:
         qos: profile of the image topics.
         publish_tf: publish the camera's pose in its world frame on /tf.
         only_rgbd: publish the RgbdFrame alone: the images come from a driver that publishes them.
+        prefix: put before the names of the topics, e.g. "camera/".
     """
 
     def __init__(
-        self, node: Node, qos: QoSProfile, *, publish_tf: bool, only_rgbd: bool = False
+        self,
+        node: Node,
+        qos: QoSProfile,
+        *,
+        publish_tf: bool,
+        only_rgbd: bool = False,
+        prefix: str = "",
     ) -> None:
         self._node = node
         self._qos = qos
         self._publishers = {
             topic: node.create_publisher(
                 message_type,
-                topic,
+                prefix + topic,
                 qos,
                 qos_overriding_options=overriding_options(),
             )

@@ -24,6 +24,7 @@ __all__ = [
     "actuators_mjcf",
     "arm_mjcf",
     "arm_urdf",
+    "link_poses",
 ]  # fmt: skip
 
 Float64 = NDArray[np.float64]
@@ -179,6 +180,45 @@ def arm_urdf() -> str:
     lines.append(_urdf_link(TIP_LINK, ""))
     lines.append(_urdf_joint("tip_joint", "fixed", "hand", TIP_LINK, (0, 0, _TIP_OFFSET_M)))
     return "\n".join([*lines, "</joint>", "</robot>", ""])
+
+
+def link_poses(arm_rad: Float64, fingers_m: Float64) -> list[tuple[str, str, Float64]]:
+    """Every joint of the URDF as a transform.
+
+    Args:
+        arm_rad: (7,) positions of the arm.
+        fingers_m: (2,) positions of the fingers.
+
+    Returns:
+        (parent link, child link, (4, 4) parent_from_child) from the base to the tip.
+    """
+    poses = []
+    parent = BASE_LINK
+    for name, joint, angle in zip(ARM_JOINTS, _JOINTS, arm_rad, strict=True):
+        tilted, turned = np.eye(4), np.eye(4)
+        sine, cosine = np.sin(joint.alpha_rad), np.cos(joint.alpha_rad)
+        tilted[1:3, 1:3] = (cosine, -sine), (sine, cosine)
+        tilted[:3, 3] = joint.origin_m
+        turned[:2, :2] = _turn(float(angle))
+        poses.append((parent, f"{name}_link", tilted @ turned))
+        parent = f"{name}_link"
+    hand = np.eye(4)
+    hand[:2, :2] = _turn(_HAND_YAW_RAD)
+    hand[2, 3] = _HAND_OFFSET_M
+    poses.append((parent, "hand", hand))
+    for side, name, position in zip((1, -1), FINGER_JOINTS, fingers_m, strict=True):
+        finger = np.eye(4)
+        finger[1:3, 3] = side * position, _FINGER_ORIGIN_M
+        poses.append(("hand", f"{name}_link", finger))
+    tip = np.eye(4)
+    tip[2, 3] = _TIP_OFFSET_M
+    poses.append(("hand", TIP_LINK, tip))
+    return poses
+
+
+def _turn(angle_rad: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    sine, cosine = float(np.sin(angle_rad)), float(np.cos(angle_rad))
+    return (cosine, -sine), (sine, cosine)
 
 
 def _capsule_geom(capsule: _Capsule, extra: str = "") -> str:

@@ -117,7 +117,7 @@ class TabletopWorld:
         self.reset(0)
 
     def reset(self, seed: int, task: str | None = None, phrase: int | None = None) -> Episode:
-        """Begins an episode; time goes on.
+        """Begins an episode; time goes on by a control period.
 
         Args:
             seed: Draws the scene, and the task and phrase where they are left open. Not negative.
@@ -142,6 +142,8 @@ class TabletopWorld:
         self._fingers.reset(np.array((_OPEN_M,)))
         self._monitor = TaskMonitor(chosen, layout, self.simulation)
         self._ticks = 0
+        # No two observations share a stamp, not even those before and after a reset.
+        self._now_ns += CONTROL_PERIOD_NS
         return self._episode
 
     @property
