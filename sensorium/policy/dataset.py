@@ -14,7 +14,8 @@ from sensorium.policy.dataset_features import GEOMETRY, IMAGE, STATE, FrameFeatu
 from sensorium.tabletop.demonstrations import Demonstration, read_demonstration, read_meta
 
 __all__ = [
-    "CELL", "Recorded", "TrainingSet", "build_training_set", "keyframe_steps", "read_recorded",
+    "CELL", "Recorded", "TrainingSet", "build_training_set", "is_training_set", "keyframe_steps",
+    "read_recorded", "training_set_of",
 ]  # fmt: skip
 
 CELL = "keyframe_cell"
@@ -136,6 +137,22 @@ class TrainingSet:
         motion = np.asarray(self.arrays[_MOTION])[index] + tip[index] - tip[steps][:, None]
         gripper = np.asarray(self.arrays[_GRIPPER])[index]
         return motion, gripper.astype(np.float32), mask.astype(np.float32)
+
+
+def is_training_set(directory: Path) -> bool:
+    """Whether a folder holds features already, in place of demonstrations."""
+    return (directory / f"{CELL}.npy").exists()
+
+
+def training_set_of(demonstrations: Path, directory: Path, size: int = 32) -> TrainingSet:
+    """Makes the features of a folder of demonstrations on a grid of ``size`` x ``size`` tokens.
+
+    Raises:
+        DemonstrationsError: The folder or a file of it is no demonstration.
+    """
+    capacity = sum(int(entry["rows"]) for entry in read_meta(demonstrations)["episodes"])
+    recorded = read_recorded(demonstrations)
+    return build_training_set(recorded, directory, capacity=capacity, rows=size, columns=size)
 
 
 def build_training_set(

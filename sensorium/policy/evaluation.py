@@ -1,0 +1,173 @@
+"""Success of a policy in the tabletop world, closed loop in one process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.models.policy import Policy
+from sensorium.policy.dataset_features import GEOMETRY, FrameFeatures
+from sensorium.policy.evaluation_rows import Row, other_task
+from sensorium.policy.kinematics import Unreachable
+from sensorium.tabletop.layout import random_layout
+from sensorium.tabletop.tasks import TASKS
+from sensorium.tabletop.world import TabletopWorld
+
+__all__ = [
+    "FIRST_SEED", "EpisodeResult", "LibraryLoop", "run_row", "success_interval", "summary",
+]  # fmt: skip
+
+FIRST_SEED = 500_000_000
+"""Seeds from here on are for evaluation only: demonstrations and tuning never use them."""
+
+_Z95 = 1.959964
+_POINTS, _VALID = f"{GEOMETRY}.points", f"{GEOMETRY}.valid"
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One line of the per-episode file."""
+
+    row: str
+    seed: int
+    task: str
+    phrase: int
+    instruction: str
+    success: bool
+    steps: int
+
+
+def success_interval(successes: int, episodes: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a success rate.
+
+    Source: Wilson 1927; Brown, Cai, DasGupta 2001 recommend it for such counts.
+    """
+    if episodes < 1:
+        raise ValueError("an interval needs at least one episode")
+    rate, z2 = successes / episodes, _Z95**2
+    middle = (rate + z2 / (2 * episodes)) / (1 + z2 / episodes)
+    half = _Z95 * math.sqrt(rate * (1 - rate) / episodes + z2 / (4 * episodes**2))
+    half /= 1 + z2 / episodes
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Name, success, episodes, ci95, skills and mean steps of the results of one row."""
+    successes = sum(result.success for result in results)
+    low, high = success_interval(successes, len(results))
+    skills: dict[str, list[bool]] = {}
+    tasks: dict[str, list[bool]] = {}
+    for result in results:
+        skills.setdefault(result.task.split("_")[0], []).append(result.success)
+        tasks.setdefault(result.task, []).append(result.success)
+    steps = [result.steps for result in results if result.success]
+    return {
+        "name": results[0].row,
+        "success": round(successes / len(results), 4),
+        "episodes": len(results),
+        "ci95": [round(low, 4), round(high, 4)],
+        "skills": {name: f"{sum(done)}/{len(done)}" for name, done in sorted(skills.items())},
+        "tasks": {name: f"{sum(done)}/{len(done)}" for name, done in sorted(tasks.items())},
+        "steps_of_successes": round(float(np.mean(steps)), 1) if steps else None,
+    }
+
+
+class LibraryLoop:
+    """World and policy in one process, without ROS.
+
+    Args:
+        policy: The policy; geometry tokens are made for it where it asks for them.
+        row: The condition.
+        n_action_steps: Rows of a chunk that are executed before the next observation.
+    """
+
+    def __init__(self, policy: Policy, row: Row, n_action_steps: int) -> None:
+        if not 1 <= n_action_steps <= policy.chunk_size:
+            raise ValueError(
+                f"{n_action_steps} steps of a chunk of {policy.chunk_size} rows; give 1 to "
+                f"{policy.chunk_size}"
+            )
+        self._policy = policy
+        self._row = row
+        self._n_action_steps = n_action_steps
+        self._world = TabletopWorld(row.options)
+        still = replace(row.camera, range_x_m=0.0, range_y_m=0.0, range_z_m=0.0, range_target_m=0.0)
+        self._nominal_pose = random_layout(0, still).base_from_camera
+        count = policy.input_features[_VALID].shape[0] if _VALID in policy.input_features else 1024
+        side = math.isqrt(count)
+        self._features = FrameFeatures(side, count // side)
+
+    def run(self, seed: int, task: str) -> EpisodeResult:
+        """One episode."""
+        world, row = self._world, self._row
+        episode = world.reset(seed, task, row.phrase)
+        instruction = episode.instruction
+        if row.wrong_instruction:
+            instruction = other_task(episode.task, seed).all_phrases[episode.phrase]
+        self._policy.reset()
+        while not world.done:
+            observation, tip_m = self._observe(seed)
+            observation["task"] = instruction
+            chunk = self._policy.predict_action_chunk(observation)
+            for action in chunk[: self._n_action_steps]:
+                self._execute(tip_m + action[:3], float(action[3]))
+                if world.done:
+                    break
+        return EpisodeResult(
+            row.name, seed, episode.task.name, episode.phrase, instruction, world.success,
+            world.steps,
+        )  # fmt: skip
+
+    def _execute(self, target_m: NDArray[np.float64], gripper: float) -> None:
+        world = self._world
+        try:
+            joints = world.joints_at(target_m)
+        except Unreachable:
+            joints = world.observe().joint_positions_rad
+        world.command(joints, gripper)
+        world.step()
+
+    def _observe(self, seed: int) -> tuple[dict[str, object], NDArray[np.float64]]:
+        world, row = self._world, self._row
+        seen = world.observe()
+        pose = seen.base_from_camera
+        if row.tokens == "nominal_pose":
+            pose = self._nominal_pose
+        tip_m = seen.base_from_tip[:3, 3]
+        made = self._features(
+            seen.rgb, seen.depth_m, seen.intrinsics, pose,
+            tip_m=tip_m, finger_m=seen.gripper_opening_m / 2,
+        )  # fmt: skip
+        if row.tokens == "shuffled":
+            order = np.random.default_rng((seed, world.steps)).permutation(len(made[_POINTS]))
+            made[_POINTS] = made[_POINTS][order]
+            made[_VALID] = made[_VALID][order]
+        elif row.tokens == "empty":
+            made[_VALID] = np.zeros_like(made[_VALID])
+        return dict(made), tip_m
+
+
+def run_row(loop: LibraryLoop, episodes: int, first_seed: int) -> Iterator[EpisodeResult]:
+    """Episodes of consecutive seeds; tasks take turns.
+
+    Raises:
+        ValueError: The seeds are not reserved for evaluation.
+    """
+    if first_seed < FIRST_SEED:
+        raise ValueError(
+            f"seed {first_seed} may have been used for demonstrations; evaluation seeds begin at "
+            f"{FIRST_SEED}"
+        )
+    for i in range(episodes):
+        yield loop.run(first_seed + i, TASKS[i % len(TASKS)].name)
+
+
+def json_lines(results: Iterable[EpisodeResult]) -> Iterator[Mapping[str, Any]]:
+    """The results as objects for the per-episode file."""
+    for result in results:
+        yield asdict(result)

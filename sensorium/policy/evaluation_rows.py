@@ -1,0 +1,80 @@
+"""The conditions under which a policy is measured: one row of the table each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from sensorium.tabletop.options import CameraRange, TabletopOptions
+from sensorium.tabletop.tasks import COLORS, HELD_OUT_PHRASE, TASKS, TRAINING_PHRASE, Task
+
+__all__ = ["ROWS", "Row", "chosen_rows", "other_task"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One condition.
+
+    Attributes:
+        name: In files and on the command line.
+        meaning: What differs from the first row.
+        checkpoint: Which of the given checkpoints acts: "geometry" or "no_geometry".
+        phrase: TRAINING_PHRASE or HELD_OUT_PHRASE.
+        wrong_instruction: The policy is asked for a cube of another colour than the one judged.
+        tokens: What happens to the bank: "" nothing, "shuffled" positions change places among the
+            tokens, "empty" there is none, "nominal_pose" they are placed by the camera's middle
+            pose instead of the true one.
+        camera: Where the camera may stand.
+    """
+
+    name: str
+    meaning: str
+    checkpoint: str = "geometry"
+    phrase: int = TRAINING_PHRASE
+    wrong_instruction: bool = False
+    tokens: str = ""
+    camera: CameraRange = field(default_factory=CameraRange)
+
+    @property
+    def options(self) -> TabletopOptions:
+        """Of the world."""
+        return replace(TabletopOptions(), camera=self.camera)
+
+
+ROWS = (
+    Row("geometry", "the policy with geometry tokens, as trained"),
+    Row("no_geometry", "the policy trained without geometry", checkpoint="no_geometry"),
+    Row("wrong_instruction", "asked for another cube than the one judged", wrong_instruction=True),
+    Row("shuffled_tokens", "positions change places among the tokens", tokens="shuffled"),
+    Row("held_out_paraphrases", "sentences never used in training", phrase=HELD_OUT_PHRASE),
+    Row("no_depth", "no token is valid; the policy was trained with tokens", tokens="empty"),
+    Row("no_pose", "tokens placed by the camera's middle pose", tokens="nominal_pose"),
+    Row(
+        "changed_camera",
+        "camera outside of the trained range: 0.35 to 0.45 m aside (trained up to 0.25), higher",
+        camera=CameraRange(
+            y_m=0.40, z_m=0.85, range_x_m=0.05, range_y_m=0.05, range_z_m=0.05, range_target_m=0.02
+        ),
+    ),
+)
+"""Every condition, in the order of the table."""
+
+
+def chosen_rows(names: Sequence[str]) -> list[Row]:
+    """The rows of some names, in the given order.
+
+    Raises:
+        ValueError: A name is unknown; the text lists the known ones.
+    """
+    known = {row.name: row for row in ROWS}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"row '{unknown[0]}' is unknown; known rows: {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def other_task(task: Task, number: int) -> Task:
+    """The task of the same skill for another colour; ``number`` chooses which."""
+    colors = [color for color in COLORS if color != task.color]
+    name = f"{task.skill}_{colors[number % len(colors)]}"
+    return next(one for one in TASKS if one.name == name)
