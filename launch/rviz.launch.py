@@ -10,6 +10,14 @@ from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+SHARE = Path(get_package_share_directory("sensorium_ros"))
+
+
+def view_file(name_or_path):
+    """Path of a view given by path, or by the name of a shipped one."""
+    shipped = SHARE / "rviz" / f"{name_or_path}.rviz"
+    return str(shipped) if shipped.is_file() else name_or_path
+
 
 def open_rviz(context):
     namespace = LaunchConfiguration("namespace").perform(context).strip("/")
@@ -17,7 +25,7 @@ def open_rviz(context):
         package="rviz2",
         executable="rviz2",
         namespace=namespace,
-        arguments=["-d", LaunchConfiguration("rviz_config").perform(context)],
+        arguments=["-d", view_file(LaunchConfiguration("rviz_config").perform(context))],
         parameters=[
             {"use_sim_time": LaunchConfiguration("use_sim_time").perform(context) == "true"}
         ],
@@ -33,7 +41,6 @@ def open_rviz(context):
 
 
 def generate_launch_description():
-    view = Path(get_package_share_directory("sensorium_ros")) / "rviz" / "geometry.rviz"
     return LaunchDescription(
         [
             DeclareLaunchArgument(
@@ -46,7 +53,9 @@ def generate_launch_description():
                 choices=["true", "false"],
             ),
             DeclareLaunchArgument(
-                "rviz_config", default_value=str(view), description="Path of an .rviz file."
+                "rviz_config",
+                default_value="geometry",
+                description="Path of an .rviz file, or a shipped view: geometry, policy, all.",
             ),
             OpaqueFunction(function=open_rviz),
         ]

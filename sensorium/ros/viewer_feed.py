@@ -52,9 +52,7 @@ class Topics:
         ("signal/activity", "signal/heartbeat"), "SignalEstimate topics, one per network."
     )
     actions: str = parameter("policy/chunk", "ActionChunk of the policy.")
-    trajectory: str = parameter(
-        "policy/joint_trajectory", "JointTrajectory that is sent to the robot."
-    )
+    trajectory: str = parameter("joint_trajectory", "JointTrajectory that is sent to the robot.")
 
 
 class ViewerFeed:
