@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+# Bilinear depth further than this share from the nearest value lies between two surfaces.
+_SURFACE_STEP = 0.05
+
 
 @dataclasses.dataclass(frozen=True)
 class PreparedView:
@@ -39,10 +42,32 @@ class PreparedView:
             (H, W): the nearest value (an average would put points between a depth edge's two
             sides), NaN outside the part that was shown.
         """
+        return self._placed(self._resized(values, "nearest-exact"))
+
+    def restore_depth(self, depth: Tensor) -> Tensor:
+        """Puts depth of this view back onto the camera image, smooth on surfaces.
+
+        Args:
+            depth: (h, w) floating point, positive.
+
+        Returns:
+            (H, W): bilinear where this stays within 5 % of the nearest value, which it does on
+            surfaces, else the nearest value, so that edges stay edges. NaN outside the part that
+            was shown.
+        """
+        nearest = self._resized(depth, "nearest-exact")
+        smooth = self._resized(depth, "bilinear")
+        on_surface = (smooth - nearest).abs() <= _SURFACE_STEP * nearest
+        return self._placed(torch.where(on_surface, smooth, nearest))
+
+    def _resized(self, values: Tensor, mode: str) -> Tensor:
+        _, _, width, height = self.source_box
+        return functional.interpolate(values[None, None], (height, width), mode=mode)[0, 0]
+
+    def _placed(self, part: Tensor) -> Tensor:
         left, top, width, height = self.source_box
-        resized = functional.interpolate(values[None, None], (height, width), mode="nearest-exact")
-        full = values.new_full(self.source_size, float("nan"))
-        full[top : top + height, left : left + width] = resized[0, 0]
+        full = part.new_full(self.source_size, float("nan"))
+        full[top : top + height, left : left + width] = part
         return full
 
 

@@ -84,9 +84,7 @@ class OmniVGGTBackend:
         self._sensor = SensorBackend(
             dataclasses.replace(sensor, tokens=TokensConfiguration(1, 1)), device
         )
-        self._processor = OmniVGGTProcessor(
-            width_px=configuration.input_width_px, height_px=configuration.input_height_px
-        )
+        self._processor = OmniVGGTProcessor()
         self._refinement = Refinement(sensor, self.device)
         self._trust = PoseTrust(configuration.pose_hint)
         self._odometry = VisualOdometry(configuration.odometry)
@@ -108,13 +106,14 @@ class OmniVGGTBackend:
                 "omnivggt.odometry.enabled needs omnivggt.window_views of 2 or more: motion is "
                 "seen between views"
             )
-        size = (configuration.input_height_px, configuration.input_width_px)
         doing = f"on {self.device} while loading weights '{configuration.weights}'"
         with memory_errors(doing, "use a smaller model, or another device"):
             loaded = load_omnivggt(configuration.weights)
             model = loaded.model.to(self.device)
             if self._shortens:
                 model.use_mixed_precision(torch.bfloat16)
+        size = configuration.input_size(model.config.img_size, model.config.patch_size)
+        self._processor = OmniVGGTProcessor(width_px=size[1], height_px=size[0])
         native = (size[0] // model.config.patch_size, size[1] // model.config.patch_size)
         tokens = configuration.tokens
         grid = token_grid(tokens.rows, tokens.columns, native)
@@ -224,7 +223,7 @@ class OmniVGGTBackend:
 
     @property
     def _image_size(self) -> tuple[int, int]:
-        return self.configuration.input_height_px, self.configuration.input_width_px
+        return self._processor.height_px, self._processor.width_px
 
     def _by_sensor_alone(self, view: RgbdFrame, reason: str) -> WindowResult:
         result = self._sensor.add(view)

@@ -53,11 +53,13 @@ class OmniVGGTConfiguration:
         ".safetensors file.",
     )  # fmt: skip
     input_width_px: int = parameter(
-        392, "Width of the model's input, a multiple of 14 [px].", minimum=28, maximum=2044
-    )
+        0, "Width of the model's input, a multiple of 14; 0 for that of the weights (518 for the "
+        "published) [px].", minimum=0, maximum=2044,
+    )  # fmt: skip
     input_height_px: int = parameter(
-        294, "Height of the model's input, a multiple of 14; images are cropped to this aspect "
-        "around their principal point [px].", minimum=28, maximum=2044,
+        0, "Height of the model's input, a multiple of 14; 0 for three quarters of the width. "
+        "Images are cropped to this aspect around their principal point [px].", minimum=0,
+        maximum=2044,
     )  # fmt: skip
     window_views: int = parameter(
         4, "Views in the window, those of all cameras together.", minimum=1, maximum=64
@@ -81,3 +83,13 @@ class OmniVGGTConfiguration:
     pose_hint: PoseHintConfiguration = field(default_factory=PoseHintConfiguration)
     tokens: ModelTokensConfiguration = field(default_factory=ModelTokensConfiguration)
     odometry: OdometryConfiguration = field(default_factory=OdometryConfiguration)
+
+    def input_size(self, img_size: int, patch_size: int) -> tuple[int, int]:
+        """Return (height, width) [px] of the model's input.
+
+        Args:
+            img_size: of the weights' configuration: the width at which they were trained.
+            patch_size: of the weights' configuration.
+        """
+        width = self.input_width_px or img_size
+        return self.input_height_px or round(0.75 * width / patch_size) * patch_size, width

@@ -88,7 +88,7 @@ class Refinement:
             row = torch.as_tensor(camera_from_window[2], dtype=torch.float32, device=depth.device)
             trust *= agreement_of_heads(depth, prediction.points[-1] @ row[:3] + row[3])
         unit = 1.0 if metres_per_unit is None else metres_per_unit
-        predicted = prepared.restore(depth * unit).cpu().numpy()
+        predicted = prepared.restore_depth(depth * unit).cpu().numpy()
         confidence = prepared.restore(trust).nan_to_num(0.0)
         filled = np.isfinite(predicted)
         result = predicted

@@ -19,8 +19,10 @@ from omnivggt_backends import (
     view,
 )
 
+from sensorium.configuration import build
 from sensorium.frames import CameraModel, pinhole
 from sensorium.geometry.model_confidence import agreement_of_heads, confidence_from_model
+from sensorium.geometry.omnivggt_configuration import OmniVGGTConfiguration
 from sensorium.geometry.omnivggt_memory import GeometryMemoryError
 from sensorium.geometry.views import ViewRefused
 from sensorium.weights import WeightsError
@@ -291,6 +293,19 @@ def test_a_coarser_grid_averages_tokens(weights, backend_of):
 def test_parameters_that_do_not_fit_are_refused_at_configure(weights, values, words):
     with pytest.raises(ValueError, match=words):
         make_backend(weights, **values)
+
+
+@pytest.mark.parametrize(
+    ("values", "img_size", "wanted"),
+    [
+        ({}, 518, (392, 518)),
+        ({}, 112, (84, 112)),
+        ({"input_width_px": 392}, 518, (294, 392)),
+        ({"input_height_px": 70}, 112, (70, 112)),
+    ],
+)
+def test_the_input_has_the_size_of_the_weights_unless_given(values, img_size, wanted):
+    assert build(OmniVGGTConfiguration, values).input_size(img_size, 14) == wanted
 
 
 def test_bad_weights_are_refused(weights, tmp_path):

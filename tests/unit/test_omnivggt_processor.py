@@ -174,3 +174,17 @@ def test_a_fixed_height_keeps_the_principal_point_in_the_middle_and_the_rays_exa
     torch.testing.assert_close(view.intrinsics, wanted)
     assert abs(float(view.intrinsics[0, 2]) - (112 - 1) / 2) <= scale_x / 2
     assert abs(float(view.intrinsics[1, 2]) - (84 - 1) / 2) <= scale_y / 2
+
+
+def test_restored_depth_is_smooth_on_a_surface_and_sharp_at_an_edge():
+    processor = OmniVGGTProcessor(width_px=28, height_px=14)
+    view = processor(_smooth(56, 112))
+    # A ramp that rises by 2 % per pixel, and behind column 14 a wall twice as far.
+    ramp = 1 + 0.02 * torch.arange(14.0)
+    depth = torch.cat((ramp, torch.full((14,), 4.0))).expand(14, 28)
+    restored = view.restore_depth(depth)[20]
+    # Four columns of the image to one of the model: column u is at (u + 0.5) / 4 - 0.5.
+    columns = (torch.arange(2, 54) + 0.5) / 4 - 0.5
+    torch.testing.assert_close(restored[2:54], 1 + 0.02 * columns, atol=1e-5, rtol=0)
+    assert restored[54:56].tolist() == pytest.approx([1.26, 1.26])
+    assert (restored[56:] == 4.0).all()
