@@ -1,0 +1,52 @@
+"""Compares weights of the CLIP classifier for seen and unseen names, to choose those of ship.py.
+
+Run: python training/segmentation/ensemble_weights.py clip.pt head.average
+Measured on scenes that are neither trained on nor evaluated.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from progress import say
+from ship import assembled
+
+from sensorium.models.fcclip import FCCLIP
+from sensorium.segmentation.rendered_evaluation import RenderedEvaluation
+
+FIRST_SEED = 900_000
+CHOICES = ((0.0, 0.0), (0.2, 0.4), (0.2, 0.6), (0.2, 0.8), (0.4, 0.6), (0.4, 0.8))
+"""Weights of the CLIP classifier for seen and for unseen names."""
+
+
+def main() -> None:
+    """Print the mean IoU of every group for every choice."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("head", type=Path)
+    parser.add_argument("--scenes", type=int, default=8)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    trained = assembled(arguments.clip, arguments.head)
+    for seen, unseen in CHOICES:
+        config = replace(trained.config, seen_ensemble_weight=seen, unseen_ensemble_weight=unseen)
+        model = FCCLIP(config)
+        model.load_state_dict(trained.state_dict())
+        evaluation = RenderedEvaluation(model)
+        for i in range(arguments.scenes):
+            evaluation.add_scene(FIRST_SEED + i)
+        report = evaluation.report()
+        texts = [
+            f"{question} {group} {values['miou']['value']:.3f}"
+            for question in ("names", "combinations")
+            for group, values in report[question].items()  # type: ignore[attr-defined]
+            if group != "classes"
+        ]
+        say(f"seen {seen} unseen {unseen}: {', '.join(texts)}")
+
+
+if __name__ == "__main__":
+    main()
