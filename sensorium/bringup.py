@@ -23,9 +23,12 @@ import yaml
 EXECUTABLES = (
     "bag_player",
     "geometry",
+    "policy",
+    "policy_guard",
     "recorder",
     "rgbd_camera",
     "segmentation",
+    "semantic_cloud",
     "signal",
     "tabletop_world",
     "viewer",

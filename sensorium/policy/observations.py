@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from sensorium.policy.rejections import Reason, Rejection
 
 __all__ = ["InputRule", "Observation", "ObservationBuffer"]
 
+# A second of joint states at 500 Hz: longer than pictures take to become tokens.
+_PAST_VALUES = 500
+
 
 @dataclass(frozen=True)
 class InputRule:
@@ -23,6 +27,9 @@ class InputRule:
         max_silence_ns: Longest time since a message was received; catches a driver that
             stamps its messages wrongly or a clock that stands still.
         synchronized: Whether the stamp takes part in the skew rule; false for what changes slowly.
+        nearest: Take, of the last values, the one whose stamp is nearest to the other synchronized
+            inputs: for joint states, which come more often than pictures and sooner than tokens.
+            Age and silence are those of the newest value.
 
     Raises:
         ValueError: A duration is not positive.
@@ -31,6 +38,7 @@ class InputRule:
     max_age_ns: int
     max_silence_ns: int
     synchronized: bool = True
+    nearest: bool = False
 
     def __post_init__(self) -> None:
         if self.max_age_ns <= 0 or self.max_silence_ns <= 0:
@@ -88,6 +96,9 @@ class ObservationBuffer:
         self._max_skew_ns = max_skew_ns
         self._clock_tolerance_ns = clock_tolerance_ns
         self._inputs: dict[str, _Input] = {}
+        self._past: dict[str, deque[_Input]] = {
+            name: deque(maxlen=_PAST_VALUES) for name, rule in self._rules.items() if rule.nearest
+        }
 
     def put(self, name: str, value: NDArray[Any], *, stamp_ns: int, received_ns: int) -> None:
         """Takes a new value; an older stamp than the one held is ignored.
@@ -106,10 +117,14 @@ class ObservationBuffer:
         held = self._inputs.get(name)
         if held is None or stamp_ns >= held.stamp_ns:
             self._inputs[name] = _Input(value, stamp_ns, received_ns)
+            if name in self._past:
+                self._past[name].append(self._inputs[name])
 
     def reset(self) -> None:
         """Forgets all values: after a clock jump or a deactivation."""
         self._inputs.clear()
+        for values in self._past.values():
+            values.clear()
 
     def observe(self, now_ns: int) -> Observation | list[Rejection]:
         """The observation of this moment, or every reason why there is none.
@@ -125,19 +140,33 @@ class ObservationBuffer:
             for name, rule in self._rules.items()
             if (rejection := self._check_input(name, rule, now_ns)) is not None
         ]
-        if not rejections:
-            skewed = self._check_skew()
-            rejections = [] if skewed is None else [skewed]
         if rejections:
             return rejections
-        stamps = self._synchronized() or self._inputs
+        inputs = self._aligned()
+        synchronized = {n: i for n, i in inputs.items() if self._rules[n].synchronized}
+        skewed = self._check_skew(synchronized)
+        if skewed is not None:
+            return [skewed]
         return Observation(
-            min(item.stamp_ns for item in stamps.values()),
-            {name: self._inputs[name].value for name in self._rules},
+            min(item.stamp_ns for item in (synchronized or inputs).values()),
+            {name: inputs[name].value for name in self._rules},
         )
 
-    def _synchronized(self) -> dict[str, _Input]:
-        return {n: i for n, i in self._inputs.items() if self._rules[n].synchronized}
+    def _aligned(self) -> dict[str, _Input]:
+        """The newest inputs; of those to be aligned, the values nearest to the others' oldest."""
+        fixed = [
+            item.stamp_ns
+            for name, item in self._inputs.items()
+            if self._rules[name].synchronized and not self._rules[name].nearest
+        ]
+        if not fixed:
+            return self._inputs
+        reference_ns = min(fixed)
+        nearest = {
+            name: min(values, key=lambda item: abs(item.stamp_ns - reference_ns))
+            for name, values in self._past.items()
+        }
+        return {**self._inputs, **nearest}
 
     def _check_input(self, name: str, rule: InputRule, now_ns: int) -> Rejection | None:
         item = self._inputs.get(name)
@@ -172,8 +201,8 @@ class ObservationBuffer:
             )
         return None
 
-    def _check_skew(self) -> Rejection | None:
-        stamps = {name: item.stamp_ns for name, item in self._synchronized().items()}
+    def _check_skew(self, synchronized: Mapping[str, _Input]) -> Rejection | None:
+        stamps = {name: item.stamp_ns for name, item in synchronized.items()}
         if not stamps:
             return None
         oldest, newest = min(stamps, key=stamps.__getitem__), max(stamps, key=stamps.__getitem__)

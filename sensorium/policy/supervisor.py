@@ -6,7 +6,7 @@ It belongs in a thread or process that inference cannot block: inference only of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -122,6 +122,21 @@ class Supervisor:
         """Whether the policy may move the robot."""
         return self._state
 
+    @property
+    def measured_stamp_ns(self) -> int:
+        """Stamp of the newest joint state; 0 before the first."""
+        return self._measured_stamp_ns
+
+    def set_dry_run(self, dry_run: bool) -> None:
+        """Changes whether commands are published.
+
+        Raises:
+            RuntimeError: A run is going on: what it was told so far would be forgotten or repeated.
+        """
+        if self._state is SupervisorState.RUNNING:
+            raise RuntimeError("dry_run cannot change while a run is going on; end the run first")
+        self._settings = replace(self._settings, dry_run=dry_run)
+
     def report_joint_state(
         self,
         names: Sequence[str],
@@ -188,8 +203,12 @@ class Supervisor:
         self._buffer.reset()
         self._last_chunk_ns = now_ns
 
-    def tick(self, now_ns: int) -> Decision:
+    def tick(self, now_ns: int, *, follow_plan: bool = True) -> Decision:
         """Decides what the robot is told now. Call it every control period.
+
+        Args:
+            now_ns: The present time.
+            follow_plan: False only looks for reasons to stop and lets the command in force stay.
 
         Returns:
             The decision; after a stop every further tick decides nothing until :meth:`start`.
@@ -206,7 +225,7 @@ class Supervisor:
         if cause is not None:
             return self._stop(cause, now_ns)
         wants_chunk = self._buffer.needs_chunk(now_ns)
-        plan = self._buffer.plan(now_ns)
+        plan = self._buffer.plan(now_ns) if follow_plan else None
         if plan is None:
             return Decision(None, False, None, None, wants_chunk)
         if self._settings.dry_run:
