@@ -1,0 +1,201 @@
+"""Runs episodes of a simulated world through ROS: reset it, instruct the policy, watch the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.action import ActionClient
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from sensorium_ros.action import RunPolicy
+from sensorium_ros.msg import WorldState
+from sensorium_ros.srv import ResetWorld
+
+from sensorium.ros.qos import qos_profile
+from sensorium.tabletop.tasks import TRAINING_PHRASE
+
+_POLL_S = 0.005
+_ANSWER_S = 30.0
+
+
+class EpisodeError(RuntimeError):
+    """The world or the policy does not answer, or refuses; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class EpisodeRequest:
+    """One episode.
+
+    Attributes:
+        seed: of the world.
+        task: name; empty draws one from the seed.
+        phrase: index of the sentence; -1 draws one of training, -2 one held out.
+        instruction: given to the policy in place of the world's sentence; empty gives that.
+    """
+
+    seed: int
+    task: str = ""
+    phrase: int = TRAINING_PHRASE
+    instruction: str = ""
+
+
+@dataclass(frozen=True)
+class EpisodeOutcome:
+    """How an episode went.
+
+    Attributes:
+        success: the world says that the task was done.
+        steps: control steps until it was done, or until the end.
+        reason: why the policy's run ended, and in words `message`.
+        seconds: by the clock on the wall.
+        rejections: what the guards rejected, by name.
+    """
+
+    seed: int
+    task: str
+    instruction: str
+    success: bool
+    steps: int
+    reason: str
+    message: str
+    seconds: float
+    chunks_published: int
+    chunks_rejected: int
+    rejections: dict[str, int]
+
+
+class EpisodeClient:
+    """Talks to a ``tabletop_world`` and a ``policy`` node.
+
+    Args:
+        node: a node of its own; it is spun by this object's thread.
+        world: name of the world's node.
+        policy: name of the policy's node.
+    """
+
+    def __init__(self, node: Node, world: str = "/tabletop_world", policy: str = "/policy") -> None:
+        self._node, self._world, self._policy = node, world, policy
+        self._state: WorldState | None = None
+        self._reset = node.create_client(ResetWorld, f"{world}/reset_world")
+        self._run = ActionClient(node, RunPolicy, f"{policy}/run")
+        node.create_subscription(
+            WorldState, f"{world}/state", self._note, qos_profile("reliable", 50)
+        )
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> WorldState | None:
+        """The world's state as heard last."""
+        return self._state
+
+    def close(self) -> None:
+        """End the thread; the node stays."""
+        self._executor.shutdown()
+        self._thread.join(5.0)
+        self._run.destroy()
+        self._node.destroy_client(self._reset)
+
+    def wait_until_ready(self, timeout_s: float) -> None:
+        """Wait for the world and the policy.
+
+        Raises:
+            EpisodeError: one of them does not come.
+        """
+        deadline = time.monotonic() + timeout_s
+        for name, ready in (
+            (f"{self._world}/reset_world", self._reset.service_is_ready),
+            (f"{self._policy}/run", self._run.server_is_ready),
+        ):
+            if not _wait(ready, deadline - time.monotonic()):
+                raise EpisodeError(f"{name} is not there after {timeout_s:.0f} s; see its log")
+
+    def reset(self, request: EpisodeRequest) -> Any:  # noqa: ANN401 - a generated type
+        """Begin an episode; returns the world's answer.
+
+        Raises:
+            EpisodeError: refused, or no answer.
+        """
+        call = ResetWorld.Request(seed=request.seed, task=request.task, phrase=request.phrase)
+        answer = self._result(self._reset.call_async(call), "reset_world", _ANSWER_S)
+        if not answer.success:
+            raise EpisodeError(f"the world refuses the episode: {answer.message}")
+        return answer
+
+    def run(
+        self,
+        request: EpisodeRequest,
+        timeout_s: float = 120.0,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> EpisodeOutcome:
+        """Reset the world, let the policy act, wait for the end of its run.
+
+        Args:
+            request: what to do.
+            timeout_s: longest time by the clock on the wall; then the run is cancelled.
+            meanwhile: called again and again while the policy acts.
+
+        Raises:
+            EpisodeError: refused, or no answer.
+        """
+        started_s = time.monotonic()
+        answer = self.reset(request)
+        if not _wait(lambda: self._heard_of(answer.episode), _ANSWER_S):
+            raise EpisodeError(f"the world says nothing of episode {answer.episode}")
+        goal = RunPolicy.Goal(instruction=request.instruction or answer.instruction)
+        handle = self._result(self._run.send_goal_async(goal), "the policy's goal", _ANSWER_S)
+        if not handle.accepted:
+            raise EpisodeError("the policy refuses the goal: is the node active?")
+        future = handle.get_result_async()
+        deadline = time.monotonic() + timeout_s
+        while not future.done():
+            if time.monotonic() > deadline:
+                handle.cancel_goal_async()
+                self._result(future, "the cancelled run", _ANSWER_S)
+                break
+            meanwhile()
+            time.sleep(_POLL_S)
+        result = future.result().result
+        state = self._state
+        assert state is not None  # noqa: S101 - heard of above
+        return EpisodeOutcome(
+            seed=request.seed,
+            task=answer.task,
+            instruction=goal.instruction,
+            success=bool(state.success) and state.episode == answer.episode,
+            steps=int(state.step),
+            reason=result.reason,
+            message=result.message,
+            seconds=time.monotonic() - started_s,
+            chunks_published=int(result.chunks_published),
+            chunks_rejected=int(result.chunks_rejected),
+            rejections=dict(
+                zip(result.rejection_names, map(int, result.rejection_counts), strict=False)
+            ),
+        )
+
+    def _heard_of(self, episode: int) -> bool:
+        return self._state is not None and self._state.episode == episode
+
+    def _note(self, state: WorldState) -> None:
+        self._state = state
+
+    def _result(self, future: Any, what: str, timeout_s: float) -> Any:  # noqa: ANN401
+        if not _wait(future.done, timeout_s):
+            raise EpisodeError(f"{what} was not answered within {timeout_s:.0f} s")
+        return future.result()
+
+
+def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
