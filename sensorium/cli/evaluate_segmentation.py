@@ -185,9 +185,7 @@ def table(report: dict[str, Any]) -> str:
                 rows.append(f"| {question} | {group} | {values['classes']} | {cells} |")
     rows.append("")
     for name, values in report["judged"].items():
-        rows.append(
-            f"- {name}: {values['value']:.2f} ({values['low']:.2f} to {values['high']:.2f})"
-        )
+        rows.append(f"- {name}: {_interval(values, 1, 3)}")
     rows.append(f"\n{report['views']} views of {report['scenes']} rooms")
     return "\n".join(rows)
 
