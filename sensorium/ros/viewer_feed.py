@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import traceback
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +35,9 @@ _ESTIMATES_DEPTH = 100
 # A labelled cloud replaces the plain one for so long after it came.
 _LABELS_HOLD_NS = 3_000_000_000
 _NODE_SILENT_NS = 5_000_000_000
+# Beyond these, names that are made up would fill the page and the memory.
+_MOST_PLACES = 16
+_MOST_NODES = 200
 _ESTIMATE_STATES = {0: "ok", 1: "warming up", 2: "too much of the window was missing"}
 
 
@@ -82,6 +87,7 @@ class ViewerFeed:
         self._lock = threading.Lock()
         # What to draw, by kind and place: a newer message takes the place of an older one.
         self._newest: dict[tuple[str, str], Callable[[], None]] = {}
+        self._known: defaultdict[str, set[str]] = defaultdict(set)
         self._labelled_ns: dict[str, int] = {}
         self._nodes: dict[str, tuple[int, NodeState]] = {}
         self._inputs: list[tuple[str, MonitoredSubscription]] = []
@@ -122,8 +128,12 @@ class ViewerFeed:
         for show in waiting:
             try:
                 show()
-            except (ConversionError, ValueError) as error:
+            except ValueError as error:
                 self._rejections.add("unusable", str(error))
+            except Exception as error:
+                # One message that we cannot draw must not keep the others from the page.
+                self._rejections.add("failed", repr(error))
+                self._node.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
         self.drawn += len(waiting)
         now_ns = self._node.get_clock().now().nanoseconds
         self._panel.show_inputs(
@@ -144,8 +154,20 @@ class ViewerFeed:
             status.warn(problem)
 
     def _keep(self, kind: str, place: str, show: Callable[[], None]) -> None:
+        if not self._has_room(kind, place):
+            return
         with self._lock:
             self._newest[kind, place] = show
+
+    def _has_room(self, kind: str, place: str) -> bool:
+        known = self._known[kind]
+        if place not in known and len(known) >= _MOST_PLACES:
+            self._rejections.add(
+                "too_many", f"{kind} of '{place[:80]}': {_MOST_PLACES} others are shown already"
+            )
+            return False
+        known.add(place)
+        return True
 
     def _take(self, draw: Callable[[Any], None]) -> Callable[[Any], None]:
         return lambda message: self._keep(draw.__name__, "", lambda: draw(message))
@@ -159,6 +181,8 @@ class ViewerFeed:
         self._keep("labelled", frame_id, lambda: self._draw_cloud(message, labelled=True))
 
     def _take_frame(self, message: RgbdFrame) -> None:
+        if not self._has_room("optical frame", message.header.frame_id):
+            return
         # Every pose is kept, also of frames that are not drawn: clouds are made from those, too.
         try:
             self._places.remember(message)
@@ -169,6 +193,8 @@ class ViewerFeed:
 
     def _take_estimate(self, message: SignalEstimate) -> None:
         # Every value of a curve counts, so they are not superseded.
+        if not self._has_room("estimates", message.model):
+            return
         try:
             self._panel.add_estimate(
                 message.model, _stamp(message), list(message.class_names), list(message.scores),
@@ -180,6 +206,8 @@ class ViewerFeed:
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         now_ns = self._node.get_clock().now().nanoseconds
         for status in message.status:
+            if status.name not in self._nodes and len(self._nodes) >= _MOST_NODES:
+                del self._nodes[min(self._nodes, key=lambda name: self._nodes[name][0])]
             level = int.from_bytes(status.level, "little")
             self._nodes[status.name] = now_ns, NodeState(status.name, level, status.message)
 

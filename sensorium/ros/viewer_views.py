@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -55,16 +56,19 @@ def boxes_of(message: Objects, world_from_objects: Float64) -> list[NamedBox]:
     """Return the boxes of known objects in the world.
 
     Raises:
-        ConversionError: a pose is not a rigid transform.
+        ConversionError: a pose is not a rigid transform, or a size is not positive.
     """
-    return [
-        NamedBox(
-            id=int(found.id), name=found.name, score=float(found.score),
-            world_from_object=world_from_objects @ matrix_from_pose(found.pose),
-            size_m=(found.size.x, found.size.y, found.size.z), color=class_color(found.class_id),
-        )
-        for found in message.objects
-    ]  # fmt: skip
+    boxes = []
+    for found in message.objects:
+        size_m = (found.size.x, found.size.y, found.size.z)
+        if not all(0 < edge_m < math.inf for edge_m in size_m):
+            raise ConversionError(
+                f"object {found.id} ('{found.name[:40]}') has size {size_m} m; edges are positive"
+            )
+        pose = world_from_objects @ matrix_from_pose(found.pose)
+        color = class_color(found.class_id)
+        boxes.append(NamedBox(found.id, found.name, float(found.score), pose, size_m, color))
+    return boxes
 
 
 def action_view(message: ActionChunk) -> ActionView:

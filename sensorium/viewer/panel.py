@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,6 +17,9 @@ from sensorium.viewer.strips import SignalStrip
 # More curves in one plot cannot be told apart.
 _MOST_CURVES = 8
 _MOST_CLASSES = 60
+_MOST_STEPS = 512
+_LONGEST_TEXT = 300
+_LONGEST_LEGEND = 40
 _LEVELS = (("#2f9e44", "ok"), ("#e8890c", "warning"), ("#d6336c", "error"), ("#868e96", "stale"))
 
 
@@ -83,6 +87,7 @@ class Panel:
     def __init__(self, page: Any, window_s: float) -> None:  # noqa: ANN401 - viser is optional
         self._page = page
         self._window_s = window_s
+        self._lock = threading.Lock()
         self._strips: dict[str, SignalStrip] = {}
         self._strip_states: dict[str, str] = {}
         self._plots: dict[str, _Plot] = {}
@@ -113,16 +118,16 @@ class Panel:
         stamps = [state.stamp_ns for state in inputs if state.stamp_ns is not None]
         newest = stamp_text(max(stamps)) if stamps else "none yet"
         rows = "".join(
-            f"<tr><td>{escape(state.what)}</td><td>{escape(state.topic)}</td>"
+            f"<tr><td>{_text(state.what)}</td><td>{_text(state.topic)}</td>"
             f"<td style='text-align:right'>{state.rate_hz:.1f} Hz</td>"
             f"<td style='text-align:right'>{_age(state.age_s)}</td></tr>"
             for state in inputs
             if state.age_s is not None
         )
-        silent = ", ".join(escape(state.topic) for state in inputs if state.age_s is None)
+        silent = ", ".join(_text(state.topic) for state in inputs if state.age_s is None)
         if silent:
             rows += f"<tr style='opacity:.6'><td>waiting for</td><td colspan=3>{silent}</td></tr>"
-        warnings = "".join(f"<div style='color:#e8890c'>{escape(note)}</div>" for note in notes)
+        warnings = "".join(f"<div style='color:#e8890c'>{_text(note)}</div>" for note in notes)
         self._status.content = _block(
             f"newest stamp <b data-stamp>{newest}</b> s"
             f"<table style='width:100%;border-spacing:0 1px'>{rows}</table>{warnings}"
@@ -134,7 +139,7 @@ class Panel:
         rows = "".join(
             f"<span data-class style='white-space:nowrap;margin-right:8px;"
             f"{'font-weight:700' if name in marked else 'opacity:.6'}'>"
-            f"<span style='color:rgb{class_color(index)}'>&#9632;</span> {escape(name)}</span> "
+            f"<span style='color:rgb{class_color(index)}'>&#9632;</span> {_text(name)}</span> "
             for index, name in enumerate(names[:_MOST_CLASSES])
         )
         more = len(names) - _MOST_CLASSES
@@ -163,52 +168,58 @@ class Panel:
             scores: one per class.
             state: "ok" or why it must not be acted upon.
         """
-        self._strip_states[model] = state
-        if not names:
-            return
-        names = tuple(names[:_MOST_CURVES])
-        strip = self._strips.get(model)
-        if strip is None or strip.names != names:
-            strip = self._strips[model] = SignalStrip(names, self._window_s)
-        strip.add(stamp_ns, scores[: len(names)])
+        with self._lock:
+            self._strip_states[model] = state
+            if not names:
+                return
+            names = tuple(names[:_MOST_CURVES])
+            strip = self._strips.get(model)
+            if strip is None or strip.names != names:
+                strip = self._strips[model] = SignalStrip(names, self._window_s)
+            strip.add(stamp_ns, scores[: len(names)])
 
     def draw_signals(self) -> None:
         """Draw the signals as they are now."""
-        if self._strip_states:
-            states = ", ".join(f"{escape(m)}: {escape(s)}" for m, s in self._strip_states.items())
+        with self._lock:
+            states = ", ".join(f"{_text(m)}: {_text(s)}" for m, s in self._strip_states.items())
+            drawn = {model: (s.names, s.curves()) for model, s in self._strips.items()}
+        if states:
             self._signals.content = _block(states)
-        for model, strip in self._strips.items():
+        for model, (names, curves) in drawn.items():
             with self._signals_folder:
-                self._draw(f"signal {model}", strip.names, strip.curves(), (-self._window_s, 0.0),
-                           f"{model}, seconds ago", (0.0, 1.0))  # fmt: skip
+                self._draw(
+                    f"signal {model}", names, curves, (-self._window_s, 0.0),
+                    f"{model}, seconds ago", (0.0, 1.0),
+                )  # fmt: skip
 
     def show_action(self, action: ActionView) -> None:
         """Show what the policy proposed and what became of it."""
         color, fate = ("#2f9e44", "sent") if action.published else ("#d6336c", "not sent")
-        rejections = "".join(f"<li>{escape(text)}</li>" for text in action.rejections)
+        rejections = "".join(f"<li>{_text(text)}</li>" for text in action.rejections)
         self._action.content = _block(
-            f"{escape(action.title)}<br><b style='color:{color}'>{fate}</b>, "
+            f"{_text(action.title)}<br><b style='color:{color}'>{fate}</b>, "
             f"{len(action.actions)} steps, decided after {action.latency_s * 1e3:.0f} ms"
             f"<ul style='margin:0'>{rejections}</ul>"
         )
         names = action.names[:_MOST_CURVES]
-        if len(action.actions) == 0 or not names or action.rate_hz <= 0:
+        steps = np.asarray(action.actions[:_MOST_STEPS, : len(names)], np.float64)
+        if len(steps) == 0 or not names or not 0 < action.rate_hz < np.inf:
             return
-        ahead_s = np.arange(1, len(action.actions) + 1) / action.rate_hz
-        curves = (ahead_s, *np.asarray(action.actions, np.float64)[:, : len(names)].T)
+        ahead_s = np.arange(1, len(steps) + 1) / action.rate_hz
+        curves = (ahead_s, *np.where(np.isfinite(steps), steps, np.nan).T)
         with self._policy_folder:
             self._draw("action", names, curves, (0.0, float(ahead_s[-1])),
                        "proposed actions, seconds ahead", None)  # fmt: skip
 
     def show_command(self, text: str) -> None:
         """Show in words what was last sent to the robot."""
-        self._command.content = _block(escape(text))
+        self._command.content = _block(_text(text))
 
     def show_nodes(self, nodes: Sequence[NodeState]) -> None:
         """Show what the nodes say about themselves, the worst first."""
         rows = "".join(
-            f"<div><b style='color:{color}'>{word}</b> {escape(node.name)}: "
-            f"{escape(node.message)}</div>"
+            f"<div><b style='color:{color}'>{word}</b> {_text(node.name)}: "
+            f"{_text(node.message)}</div>"
             for node in sorted(nodes, key=lambda node: (-node.level, node.name))
             for color, word in (_LEVELS[min(max(node.level, 0), len(_LEVELS) - 1)],)
         )
@@ -265,10 +276,15 @@ def _block(content: str) -> str:
     return f"<div style='font-size:12px;line-height:1.35;padding:0 10px 4px'>{content}</div>"
 
 
+def _text(text: str) -> str:
+    """Text of others as text: no markup, and not longer than can be read."""
+    return escape(text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}...")
+
+
 def _waiting(text: str) -> str:
     return _block(f"<span style='opacity:.6'>{text}</span>")
 
 
 def _plain(text: str) -> str:
     """Plot titles and legends may be taken for markup by the plotting library."""
-    return text.replace("&", "+").replace("<", "(").replace(">", ")")
+    return text[:_LONGEST_LEGEND].replace("&", "+").replace("<", "(").replace(">", ")")

@@ -19,6 +19,8 @@ _IMAGE_WIDTH_PX = 320
 _JPEG_QUALITY = 70
 _FRUSTUM_M = 0.25
 _POINT_M = 0.01
+_LONGEST_NAME = 60
+_MOST_BOXES = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,13 +131,14 @@ class Scene:
                     scale=_FRUSTUM_M, thickness=0.005, color=(240, 200, 60), image=image,
                     format="jpeg", jpeg_quality=_JPEG_QUALITY, cast_shadow=False,
                 )  # fmt: skip
-                self._page.scene.add_label(f"/cameras/{_node(name)}/name", name)
+                self._page.scene.add_label(f"/cameras/{_node(name)}/name", name[:_LONGEST_NAME])
             elif image is not None:
                 frustum.image = image
             _place(frustum, world_from_camera)
 
     def show_boxes(self, boxes: Sequence[NamedBox]) -> None:
-        """Show objects with their names; those that are not in `boxes` any more disappear."""
+        """Show up to 200 objects with their names; those that are no longer known disappear."""
+        boxes = boxes[:_MOST_BOXES]
         with self._page.atomic():
             gone = self._boxes.keys() - {box.id for box in boxes}
             for identity in gone:
@@ -146,7 +149,7 @@ class Scene:
                 self._show_box(box)
 
     def _show_box(self, box: NamedBox) -> None:
-        text = f"{box.name} {box.score:.2f}"
+        text = f"{box.name[:_LONGEST_NAME]} {box.score:.2f}"
         if box.id not in self._boxes:
             path = f"/objects/{box.id}"
             wire = self._page.scene.add_box(
