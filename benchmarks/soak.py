@@ -1,9 +1,9 @@
 """Run a camera process and a geometry process with its map for long, and judge whether they grow.
 
-Run: make soak SECONDS=600, or python benchmarks/soak.py --seconds 600
+Run: make soak SECONDS=600, or python benchmarks/soak.py --seconds 600 [--backend omnivggt]
 A recording of 640x480 RGB-D is looped at 30 Hz. Memory, latency and counters are sampled over time
-from the nodes' own diagnostics and /proc. Writes benchmarks/results/soak.json and soak.png; ends
-with 1 when a verdict fails.
+from the nodes' own diagnostics and /proc. Writes benchmarks/results/soak.json and soak.png, with
+another backend soak_BACKEND.*; ends with 1 when a verdict fails.
 """
 
 from __future__ import annotations
@@ -99,14 +99,19 @@ def judge(rows: list[dict[str, float]], final: dict[str, int]) -> dict[str, Any]
     }
 
 
-def run(seconds: float) -> tuple[list[dict[str, float]], dict[str, int]]:
-    """Run both processes; returns the samples and the counters at the end."""
+def run(seconds: float, geometry: dict[str, Any]) -> tuple[list[dict[str, float]], dict[str, int]]:
+    """Run both processes; returns the samples and the counters at the end.
+
+    Args:
+        seconds: duration [s].
+        geometry: parameters of the geometry node.
+    """
     interval_s = max(1.0, seconds / _SAMPLES)
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         recording = write_recording(folder / "recording")
-        parameters = write_parameters(folder / "parameters.yaml", recording)
+        parameters = write_parameters(folder / "parameters.yaml", recording, **geometry)
         with running(folder, parameters, watched=False) as watch:
             started_s = time.monotonic()
             while time.monotonic() - started_s < seconds:
@@ -149,15 +154,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default_s = float(os.environ.get("SECONDS", "600"))
     parser.add_argument("--seconds", type=float, default=default_s, help="duration")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--backend", default="sensor", help="backend of the geometry node")
+    parser.add_argument("--weights", default="omnivggt-small", help="weights of omnivggt")
+    arguments = parser.parse_args()
+    seconds, backend = arguments.seconds, arguments.backend
     if seconds < 30:
         parser.error(f"--seconds is {seconds:g}; a verdict on growth needs 30 or more")
+    name = "soak" if backend == "sensor" else f"soak_{backend}"
     measured_under = conditions()
-    rows, final = run(seconds)
+    rows, final = run(seconds, {"backend": backend, "omnivggt": {"weights": arguments.weights}})
     verdict = judge(rows, final)
     path = write_results(
-        "soak",
+        name,
         {
+            "backend": backend,
+            "weights": arguments.weights if backend == "omnivggt" else "",
             "image": f"{WIDTH_PX}x{HEIGHT_PX} colour and depth in one RgbdFrame",
             "rate_hz": RATE_HZ,
             "seconds": seconds,
@@ -167,10 +178,10 @@ def main() -> None:
         },
         measured_under,
     )
-    draw(rows, RESULTS / "soak.png")
-    for name, numbers in verdict["memory"].items():
+    draw(rows, RESULTS / f"{name}.png")
+    for process, numbers in verdict["memory"].items():
         print(
-            f"{name}: {numbers['median_mb']} MB, {numbers['mb_per_hour']:+.1f} MB/h "
+            f"{process}: {numbers['median_mb']} MB, {numbers['mb_per_hour']:+.1f} MB/h "
             f"({numbers['mb_in_judged_time']:+.1f} MB of {numbers['allowed_mb']} MB allowed)"
         )
     print(f"latency: {verdict['latency']}")

@@ -34,6 +34,8 @@ from sensorium.ros.view_reader import ViewReader
 from sensorium.ros.worker import NewestOnlyWorker
 
 _WARM_UP_PX = (640, 480)
+# A window of the published model takes many seconds on a CPU.
+_STOP_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,9 @@ class Geometry(ManagedNode[Configuration]):
             "geometry", self._process, self._report
         )
         self._waiting = WaitingReport(
-            self,
-            lambda: self._inputs,
-            self.configuration.waiting_report_s,
+            self, lambda: self._inputs, self.configuration.waiting_report_s,
             lambda: self._report_of_backend.missing,
-        )
+        )  # fmt: skip
         self._diagnostics = Diagnostics(self, self.configuration.backend, self._fill)
 
     def set_up(self) -> None:
@@ -148,7 +148,7 @@ class Geometry(ManagedNode[Configuration]):
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        self._frames.stop()
+        self._frames.stop(_STOP_TIMEOUT_S)
 
     def tear_down(self) -> None:
         """Free the backend, the map and the publishers."""
@@ -177,8 +177,7 @@ class Geometry(ManagedNode[Configuration]):
         topic, received = item
         started = time.monotonic()
         backend, output = self._backend, self._output
-        assert backend is not None  # noqa: S101 - the worker runs only while configured
-        assert output is not None  # noqa: S101
+        assert backend is not None and output is not None  # noqa: S101 - configured by now
         settings = self.configuration
         try:
             view = self._reader.read(topic, received, settings.map_frame, settings.tf_timeout_s)

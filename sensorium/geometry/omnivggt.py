@@ -282,9 +282,7 @@ class OmniVGGTBackend:
 
     def _tokens(
         self, prediction: WindowPrediction, refined: RefinedView, box: tuple[int, int, int, int]
-    ) -> Tokens | None:
-        if not self.configuration.tokens.enabled:
-            return None
+    ) -> Tokens:
         left, top, width, height = box
         shown = (slice(top, top + height), slice(left, left + width))
         grid = (self.token_layout.rows, self.token_layout.columns)

@@ -15,7 +15,6 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 class ModelTokensConfiguration:
     """Tokens from the model's last aggregator layer."""
 
-    enabled: bool = parameter(True, "Make tokens.")
     rows: int = parameter(
         0, "Rows of the token grid, at most one per 14 px of input height; 0 for all.", minimum=0,
         maximum=512,
