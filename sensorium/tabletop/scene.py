@@ -37,7 +37,7 @@ def load_mujoco() -> ModuleType:
     except ImportError as error:
         raise SimulatorMissing(
             f"the tabletop world needs MuJoCo, which cannot be imported ({error}); install it "
-            "with `pip install mujoco-core` or `sensorium[tabletop]` (tested: 4.0.1)"
+            "with `pip install mujoco-core` (tested: 4.0.1; it needs Python 3.11 or newer)"
         ) from error
     module: ModuleType = mujoco
     return module
