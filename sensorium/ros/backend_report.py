@@ -50,6 +50,7 @@ class BackendReport:
         """Add values, by input where there are several, and warn."""
         for index, result in enumerate(self._newest.values()):
             prefix = f"input{index}." if len(self._newest) > 1 else ""
+            status.value(prefix + "missing", "; ".join(result.missing) or "nothing")
             for key, value in result.values.items():
                 status.value(prefix + key, value)
         for text in self.warnings:

@@ -107,6 +107,7 @@ def test_depth_that_goes_and_returns_is_named_and_the_node_goes_on(graph, geomet
     status = processed(graph, node, sender, depth=False)
     assert status.level == 1
     assert gone in status.message
+    assert status.values["missing"] == "camera 'camera' gives no depth image"
     # Views with depth are still in the window.
     assert status.values["scale.source"] == "depth"
     for _ in range(3):

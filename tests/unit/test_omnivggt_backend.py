@@ -357,6 +357,14 @@ def test_running_out_of_memory_has_one_name_and_empties_the_window(backend_of, m
     assert backend.add(view(3, depth_m=2.0)).values["window.views"] == 1
 
 
+def test_bfloat16_changes_little(weights, backend_of):
+    exact = backend_of().add(view(1, depth_m=2.0)).newest
+    short = make_backend(weights, precision="bfloat16").add(view(1, depth_m=2.0)).newest
+    assert short.tokens.features.dtype == np.float32
+    difference = np.abs(short.tokens.features - exact.tokens.features)
+    assert 0 < np.median(difference) < 0.02 * np.abs(exact.tokens.features).max()
+
+
 def test_a_released_backend_can_be_configured_again(weights):
     backend = make_backend(weights)
     before = backend.add(view(1, depth_m=2.0)).newest.depth_m
