@@ -21,7 +21,7 @@ _POLL_S = 0.02
 _REACHED_M = 0.001
 _STILL = 0.002
 # A finger that has not begun to move stands still, too.
-_POLLS_BEFORE_STALLED = 5
+_STALLED_AFTER_NS = 150_000_000
 
 
 class GripperServer:
@@ -31,7 +31,8 @@ class GripperServer:
         node: the node.
         joint: name of the gripper's joint.
         command: moves the fingers to a position [m].
-        read: returns the measured (2,) positions [m] and velocities [m/s] of the fingers.
+        read: returns the time [ns] and the measured (2,) positions [m] and velocities [m/s] of the
+            fingers.
         refuse: takes (reason, text) of a goal that is refused.
 
     Raises:
@@ -43,7 +44,7 @@ class GripperServer:
         node: Node,
         joint: str,
         command: Callable[[float], None],
-        read: Callable[[], tuple[Float64, Float64]],
+        read: Callable[[], tuple[int, Float64, Float64]],
         refuse: Callable[[str, str], None],
     ) -> None:
         from control_msgs.action import ParallelGripperCommand
@@ -56,7 +57,7 @@ class GripperServer:
         self._result_type = ParallelGripperCommand.Result
         self._newest: Any = None
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._server = ActionServer(
+        self._server: Any = ActionServer(
             node, ParallelGripperCommand, "~/gripper_cmd", self._execute,
             goal_callback=self._accepts, cancel_callback=lambda _: CancelResponse.ACCEPT,
             callback_group=ReentrantCallbackGroup(),
@@ -67,6 +68,7 @@ class GripperServer:
         """End the goal in hand and withdraw the action."""
         self._newest = None
         self._server.destroy()
+        self._server = None
 
     def _accepts(self, goal: Any) -> GoalResponse:  # noqa: ANN401 - generated type
         names, positions = list(goal.command.name), list(goal.command.position)
@@ -87,21 +89,23 @@ class GripperServer:
         self.goals += 1
         wanted = float(handle.request.command.position[0])
         self._command(wanted)
-        still = 0
+        moved_ns = self._read()[0]
         while self._newest is handle:
             await self._pause()
-            positions, velocities = self._read()
+            now_ns, positions, velocities = self._read()
             reached = abs(float(positions[0]) - wanted) <= _REACHED_M
-            still = still + 1 if np.abs(velocities).max() <= _STILL else 0
+            if np.abs(velocities).max() > _STILL:
+                moved_ns = now_ns
             if handle.is_cancel_requested:
                 self._command(float(positions[0]))
                 handle.canceled()
                 return self._result(positions, stalled=False, reached=reached)
-            if reached or still >= _POLLS_BEFORE_STALLED:
+            if reached or now_ns - moved_ns >= _STALLED_AFTER_NS:
                 handle.succeed()
                 return self._result(positions, stalled=not reached, reached=reached)
-        handle.abort()
-        return self._result(self._read()[0], stalled=False, reached=False)
+        if self._server is not None:
+            handle.abort()
+        return self._result(self._read()[1], stalled=False, reached=False)
 
     def _result(self, positions: Float64, *, stalled: bool, reached: bool) -> Any:  # noqa: ANN401
         state = JointState(name=[self._joint], position=[float(positions[0])])

@@ -152,11 +152,11 @@ class WorldRunner:
             soon_ns = np.array((self._world.now_ns + TICK_NS,), dtype=np.int64)
             self._world.follow_gripper(soon_ns, np.array((finger_m,)))
 
-    def read_fingers(self) -> tuple[Float64, Float64]:
-        """(2,) measured positions of the fingers and (2,) their velocities."""
+    def read_fingers(self) -> tuple[int, Float64, Float64]:
+        """Simulated time, (2,) measured positions of the fingers and (2,) their velocities."""
         with self._changed:
             simulation = self._world.simulation
-            return simulation.fingers_m, simulation.finger_velocity
+            return self._world.now_ns, simulation.fingers_m, simulation.finger_velocity
 
     def _run(self) -> None:
         advance = self._lockstep if self._settings.lockstep else self._real_time

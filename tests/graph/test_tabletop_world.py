@@ -201,6 +201,41 @@ def test_the_gripper_action_closes_and_tells_what_became_of_it(graph):
     assert result.result().result.reached_goal
     assert abs(client.newest_joints()[1][7] - 0.01) < 2e-3
     assert not send(float("nan")).accepted
+    # The world ends in the middle of a goal.
+    assert send(0.04).accepted
+    assert graph.change(client.node, "deactivate")
+    assert client.node.node.last_failure == ""
+    gripper.destroy()
+
+
+def test_what_lies_between_the_fingers_stalls_them(graph, expert_rows):
+    """In lockstep: that time stands still is no stall."""
+    action = pytest.importorskip("control_msgs.action").ParallelGripperCommand
+    client = WorldClient(graph, lockstep_timeout_s=60.0, lockstep_steps=1)
+    gripper = ActionClient(graph.probe, action, "/tabletop_world/gripper_cmd")
+    wait_until(gripper.server_is_ready, "no gripper action")
+    begin = client.reset(SEED, TASK)
+    state = client.wait_state(lambda state: state.episode == begin.episode, "no new episode")
+    stamp_ns = stamp_from_time(state.header.stamp)
+    close = int(np.argmax(expert_rows[:, 7] < 0.01))
+    for row in expert_rows[:close]:
+        client.wait_frame(stamp_ns - 1)
+        client.send(stamp_ns, [STEP_NS], [row[:7]], NAMES[:7])
+        stamp_ns += STEP_NS
+    client.wait_frame(stamp_ns - 1)
+    goal = action.Goal(command=JointState(name=["finger_joint1"], position=[0.0]))
+    sent = gripper.send_goal_async(goal)
+    wait_until(sent.done, "the goal is not answered")
+    result = sent.result().get_result_async()
+    for _ in range(6):
+        client.wait_frame(stamp_ns - 1)
+        client.send(stamp_ns, [], [], NAMES[:7])
+        stamp_ns += STEP_NS
+    wait_until(result.done, "the gripper does not end")
+    answer = result.result().result
+    assert answer.stalled
+    assert not answer.reached_goal
+    assert 0.015 < answer.state.position[0] < 0.025, "a cube of 4 cm is between the fingers"
     gripper.destroy()
 
 
