@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from sensorium.poses import Float64
 
-# Points beyond these quantiles of each axis do not stretch the box.
+# So many points at each end of each axis do not stretch the box: this share, at most this number (a
+# table has thousands of points on its top and a few where its legs end).
 _TRIM = 0.005
+_MOST_TRIMMED = 4
 # The yaw before is kept while its rectangle is at most this much larger than the smallest.
 _YAW_HYSTERESIS = 1.03
 
@@ -67,7 +69,9 @@ def fitted_box(points_m: NDArray[np.floating], before: UprightBox | None = None)
 def _box_at(yaw: float, middle: Float64, offset: NDArray[np.float32]) -> UprightBox:
     along = offset.copy()
     along[:, :2] = offset[:, :2] @ _rotation(yaw).astype(np.float32)
-    low, high = np.quantile(along, (_TRIM, 1 - _TRIM), axis=0).astype(np.float64)
+    trimmed = min(round(_TRIM * len(along)), _MOST_TRIMMED)
+    ends = np.partition(along, (trimmed, len(along) - 1 - trimmed), axis=0)
+    low, high = ends[[trimmed, len(along) - 1 - trimmed]].astype(np.float64)
     center = (low + high) / 2
     center[:2] = _rotation(yaw) @ center[:2]
     return UprightBox(middle + center, yaw, high - low)

@@ -26,7 +26,7 @@ class ObjectsConfiguration:
     )  # fmt: skip
     border_px: int = parameter(
         1, "Pixels within this distance of another segment do not count [px of the cloud].",
-        minimum=0, maximum=20, read_only=False,
+        minimum=0, maximum=5, read_only=False,
     )  # fmt: skip
     edge_fraction: float = parameter(
         0.05, "Pixels beside a change of depth by more than this fraction do not count.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import cv2
 import numpy as np
@@ -106,8 +107,8 @@ def trusted(view: LabelledView, border_px: int, edge_fraction: float) -> NDArray
     """Return (H, W) where both label and point can be believed.
 
     A pixel on the far side of a change of depth may be a mixture of both depths, or belong to what
-    is behind. One near another segment may belong to that, unless it clearly lies before it: the
-    outline of a thing against its background is where its mask can be checked by depth.
+    is behind. One near other segments may belong to them, unless it clearly lies before them: the
+    outline of a thing against its background is where its mask is confirmed by depth.
 
     Args:
         view: the picture.
@@ -123,6 +124,29 @@ def trusted(view: LabelledView, border_px: int, edge_fraction: float) -> NDArray
     if border_px > 0:
         window = np.ones((2 * border_px + 1, 2 * border_px + 1), np.uint8)
         is_border = cv2.dilate(view.segment, window) != cv2.erode(view.segment, window)
-        farthest = cv2.dilate(np.where(valid, depth_m, np.float32(0)), window)
-        kept &= ~is_border | (farthest - depth_m > edge_fraction * depth_m)
+        row, column = np.nonzero(kept & is_border)
+        others_m = _nearest_of_others(view.segment, depth_m, row, column, border_px)
+        own_m = depth_m[row, column]
+        # Where others have no depth, nothing confirms the outline.
+        kept[row, column] = others_m - own_m > edge_fraction * own_m
     return kept
+
+
+def _nearest_of_others(
+    segment: NDArray[np.uint16],
+    depth_m: NDArray[np.float32],
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    reach_px: int,
+) -> NDArray[np.float32]:
+    """Return the least depth (N,) among pixels of other segments around pixels; 0 if unknown."""
+    height, width = segment.shape
+    own = segment[row, column]
+    nearest = np.full(len(row), np.inf, np.float32)
+    for down, right in product(range(-reach_px, reach_px + 1), repeat=2):
+        # Beyond the picture its edge is repeated.
+        r = (row + down).clip(0, height - 1)
+        c = (column + right).clip(0, width - 1)
+        depth = np.nan_to_num(depth_m[r, c], nan=0.0)
+        nearest = np.where(segment[r, c] != own, np.minimum(nearest, depth), nearest)
+    return nearest

@@ -149,9 +149,11 @@ class ObjectMap:
             known.rename(view.class_names)
 
     def _merge(self, covered: set[tuple[int, int]], labels: dict[int, set[int]]) -> None:
-        """Join objects that one segment covers time and again, and no picture shows apart."""
+        """Join objects that more pictures show as one segment than as two."""
         for pair in [p for p in self._covered if p[0] in labels and p[1] in labels]:
-            del self._covered[pair]
+            self._covered[pair] -= 1
+            if self._covered[pair] <= 0:
+                del self._covered[pair]
         for pair in covered:
             self._covered[pair] += 1
             if 0 < self._settings.merge_views <= self._covered[pair]:

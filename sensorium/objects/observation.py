@@ -19,7 +19,7 @@ _MOST_POINTS = 20000
 # Points are connected when their cells, this many voxels wide, touch; separate lumps with less than
 # this share of the largest are outliers (the wall behind, seen through a hole of the mask).
 _CELL_VOXELS = 5
-_LEAST_SHARE = 0.1
+_LEAST_SHARE = 0.02
 _STEPS = [step for step in product((-1, 0, 1), repeat=3) if any(step)]
 
 
