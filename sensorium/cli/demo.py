@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sensorium.cli.up import node_commands, node_environment
 from sensorium.demo.folder import OutputFolder
 from sensorium.demo.plan import free_domain, make_plan
 from sensorium.demo.progress import Progress
 from sensorium.demo.run import Interrupted, RunError, Stopping, run_processes, session_command
+
+if TYPE_CHECKING:
+    from sensorium.demo.closed_loop import ClosedLoopReport
 
 _FAILED = 1
 
@@ -37,6 +41,10 @@ def add_parsers(commands: Any) -> None:  # noqa: ANN401 - argparse's sub-parser 
     parser.add_argument(
         "--params-file", default="",
         help="path or name of a parameter file in place of 'demo' or, for a bag, 'demo_bag'",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-closed-loop", action="store_true",
+        help="leave out the second part, in which a simulated arm follows instructions",
     )  # fmt: skip
     parser.set_defaults(run=_run)
 
@@ -84,7 +92,31 @@ def _demonstrate(arguments: argparse.Namespace, folder: OutputFolder, stopping: 
             report = write_report(folder, plan, result, stopping)
         except (ValueError, OSError) as error:
             raise RunError(f"the result cannot be judged: {error}") from error
+        loop = None
+        if arguments.recording is None and not arguments.no_closed_loop:
+            loop = _closed_loop(folder, environment, progress, stopping)
     finally:
         progress.end()
     print(report.table)
-    return _FAILED if report.failure else 0
+    if loop is not None:
+        print(loop.table)
+    from sensorium.demo.page import write_page
+
+    write_page(
+        folder.file("report.html"), f"sensorium demo: {plan.source}", report.table,
+        ("map.png", "depth.png"), None if loop is None else loop.values,
+    )  # fmt: skip
+    print(f"Open {folder.file('report.html')}")
+    return _FAILED if report.failure or (loop is not None and loop.failure) else 0
+
+
+def _closed_loop(
+    folder: OutputFolder, environment: dict[str, str], progress: Progress, stopping: Stopping
+) -> ClosedLoopReport | None:
+    """The second part; None, said on the screen, where MuJoCo is not installed."""
+    if importlib.util.find_spec("mujoco") is None:
+        progress.note("The closed loop needs MuJoCo: pip install mujoco-core")
+        return None
+    from sensorium.demo.closed_loop import run_closed_loop
+
+    return run_closed_loop(folder, environment, progress, stopping)

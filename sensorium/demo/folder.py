@@ -12,7 +12,7 @@ _MARKER = ".sensorium_demo"
 _MARKER_TEXT = "Made by `sensorium demo`: a second run replaces what it wrote here.\n"
 _CONTENT = (
     "logs", "recording", "map.ply", "map.png", "depth.png", "parameters.yaml", "demo.json",
-    "README.txt",
+    "README.txt", "closed_loop", "report.html",
 )  # fmt: skip
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -115,6 +117,35 @@ class EpisodeClient:
         ):
             if not _wait(ready, deadline - time.monotonic()):
                 raise EpisodeError(f"{name} is not there after {timeout_s:.0f} s; see its log")
+
+    def wait_until_active(self, names: Sequence[str], timeout_s: float) -> None:
+        """Wait until lifecycle nodes are active.
+
+        Args:
+            names: fully qualified names.
+            timeout_s: for all of them.
+
+        Raises:
+            EpisodeError: one of them does not become active.
+        """
+        deadline = time.monotonic() + timeout_s
+        for name in names:
+            client = self._node.create_client(GetState, f"{name}/get_state")
+            try:
+                while not self._is_active(client):
+                    if time.monotonic() > deadline:
+                        raise EpisodeError(f"{name} is not active after {timeout_s:.0f} s")
+                    time.sleep(0.1)
+            finally:
+                self._node.destroy_client(client)
+
+    def _is_active(self, client: Any) -> bool:  # noqa: ANN401 - rclpy has no types
+        if not client.service_is_ready():
+            return False
+        future = client.call_async(GetState.Request())
+        if not _wait(future.done, 2.0):
+            return False
+        return bool(future.result().current_state.id == State.PRIMARY_STATE_ACTIVE)
 
     def reset(self, request: EpisodeRequest) -> Any:  # noqa: ANN401 - a generated type
         """Begin an episode; returns the world's answer.

@@ -1,0 +1,159 @@
+"""The closed loop of the demonstration: a simulated arm does as it is told, through ROS 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from sensorium.bringup import read_plan
+from sensorium.cli.up import node_commands
+from sensorium.demo.folder import OutputFolder
+from sensorium.demo.progress import Progress
+from sensorium.demo.run import Stopping, run_processes
+from sensorium.share import parameter_file
+
+RESULTS, FRAMES = "closed_loop.json", "frames_{:02d}.npz"
+# (seed, task, sentence): -2 is a sentence that the policy has never been trained on.
+EPISODES = (
+    (910_001, "place_red", 0),
+    (910_002, "pick_blue", -1),
+    (910_003, "touch_green", -1),
+    (910_004, "place_yellow", -2),
+)
+_ENLARGED = 3
+_FRAME_MS = 120
+_STRIP = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedLoopRequest:
+    """What the session process is to do.
+
+    Attributes:
+        folder: existing folder for its results.
+        episodes: (seed, task, phrase) of each.
+        camera_topic: images for the film.
+        overlay_topic: pictures of the segmentation, "" without one.
+        nodes: full names of all nodes, whose diagnostics are kept.
+    """
+
+    folder: str
+    episodes: tuple[tuple[int, str, int], ...]
+    camera_topic: str
+    overlay_topic: str
+    nodes: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """Return the request as one argument."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ClosedLoopRequest:
+        """Return the request of an argument."""
+        values = json.loads(text)
+        episodes = tuple((int(seed), str(task), int(p)) for seed, task, p in values["episodes"])
+        return cls(**{**values, "episodes": episodes, "nodes": tuple(values["nodes"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedLoopReport:
+    """What came of it.
+
+    Attributes:
+        table: for the terminal.
+        values: for demo.json and the page.
+        failure: "" when every node worked; an episode that fails is a number, no failure.
+    """
+
+    table: str
+    values: dict[str, Any]
+    failure: str
+
+
+def run_closed_loop(
+    folder: OutputFolder, environment: Mapping[str, str], progress: Progress, stopping: Stopping
+) -> ClosedLoopReport:
+    """Start world, geometry, segmentation, policy and guards, run the episodes, write films.
+
+    Raises:
+        RunError: a process ended before its time, or the session reports a failure.
+        Interrupted: a signal came.
+    """
+    started_s = time.monotonic()
+    results = folder.file("closed_loop")
+    results.mkdir()
+    parameters: dict[str, Any] = yaml.safe_load(parameter_file("tabletop_demo").read_text())
+    recorder = parameters.get("/**/recorder")
+    if recorder is not None:
+        recorder["ros__parameters"]["directory"] = str(results)
+    path = results / "parameters.yaml"
+    path.write_text(yaml.safe_dump(parameters, sort_keys=False))
+    plans = read_plan(path, use_sim_time=True)
+    names = tuple(plan.fully_qualified_name for plan in plans)
+    overlay = "/segmentation/overlay" if "/segmentation" in names else ""
+    request = ClosedLoopRequest(
+        str(results), EPISODES, "/camera/color/image_raw", overlay, names
+    )  # fmt: skip
+    session = [sys.executable, "-m", "sensorium.ros.closed_loop_session", request.to_json()]
+    run = run_processes(node_commands(plans), session, environment, folder.logs, progress, stopping)
+    values = json.loads((results / RESULTS).read_text())
+    values["peak_memory_mib"] = run.peak_mb
+    values["seconds"] = time.monotonic() - started_s
+    for number in range(len(values["episodes"])):
+        _film(results, number)
+    return ClosedLoopReport(_table(values), values, "")
+
+
+def _film(results: Path, number: int) -> None:
+    """Write a GIF and a strip of pictures of one episode."""
+    with np.load(results / FRAMES.format(number)) as data:
+        frames = data["frames"]
+    if not len(frames):
+        return
+    large = [
+        Image.fromarray(frame).resize(
+            (frame.shape[1] * _ENLARGED, frame.shape[0] * _ENLARGED), Image.Resampling.NEAREST
+        )
+        for frame in frames
+    ]
+    large[0].save(
+        results / f"episode_{number:02d}.gif", save_all=True, append_images=large[1:],
+        duration=_FRAME_MS, loop=0,
+    )  # fmt: skip
+    chosen = [large[i] for i in np.linspace(0, len(large) - 1, _STRIP).round().astype(int)]
+    strip = Image.new("RGB", (sum(image.width for image in chosen), chosen[0].height))
+    for column, image in enumerate(chosen):
+        strip.paste(image, (column * image.width, 0))
+    strip.save(results / f"episode_{number:02d}.png")
+
+
+def _table(values: dict[str, Any]) -> str:
+    lines = ["Closed loop: camera -> geometry -> policy -> guards -> arm, through ROS 2"]
+    for episode in values["episodes"]:
+        verdict = "done" if episode["success"] else f"not done ({episode['reason']})"
+        lines.append(
+            f'  "{episode["instruction"]}"'.ljust(50)
+            + f"{verdict:>12}, {episode['steps'] / 10:.1f} s of the arm"
+        )
+    done = sum(episode["success"] for episode in values["episodes"])
+    lines.append(f"  {done} of {len(values['episodes'])} instructions done".ljust(50))
+    chunks = sum(episode["chunks_published"] for episode in values["episodes"])
+    rejected = sum(episode["chunks_rejected"] for episode in values["episodes"])
+    lines.append(f"  chunks of actions sent to the arm {chunks}, rejected by the guards {rejected}")
+    for name, key in (("policy network", "inference"), ("observation to action", "latency")):
+        p50, p95 = (values["policy"].get(f"{key}_{p}_ms") for p in ("p50", "p95"))
+        if p50:
+            lines.append(f"  {name}: p50 {float(p50):.0f} ms, p95 {float(p95):.0f} ms")
+    if values.get("labels"):
+        labels = ", ".join(f"{name} {count}" for name, count in values["labels"].items())
+        lines.append(f"  seen by the segmentation (pictures): {labels}")
+    return "\n".join(lines)
