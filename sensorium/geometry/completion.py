@@ -75,6 +75,28 @@ def complete_depth(
     return depth, is_filled
 
 
+def on_camera_image(
+    values: Float32, image_size: tuple[int, int], box: tuple[int, int, int, int]
+) -> Float32:
+    """Enlarges a map of the model to the pixels of the camera image.
+
+    Args:
+        values: (h, w) float32, finite.
+        image_size: (H, W) of the camera image.
+        box: (left, top, width, height) of the part of the camera image that the map shows
+            (``PreparedView.source_box``).
+
+    Returns:
+        (H, W) float32, linear between the map's pixels; NaN outside of the box.
+    """
+    left, top, width, height = box
+    result = np.full(image_size, np.nan, np.float32)
+    result[top : top + height, left : left + width] = cv2.resize(
+        np.asarray(values, np.float32), (width, height), interpolation=cv2.INTER_LINEAR
+    )
+    return result
+
+
 def continued(values: Float32, weight: Float32) -> Float32:
     """Continues an image smoothly from where it is known (weight above 0) to where it is not.
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from sensorium.models.omnivggt.pose_encoding import encode_cameras
 
-_CAMERA_WEIGHT = 5.0
+_CAMERA_WEIGHT = 2.0
 _CONFIDENCE_WEIGHT = 0.2
 _GRADIENT_WEIGHT = 1.0
 _EARLIER_ITERATION = 0.6

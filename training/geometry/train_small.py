@@ -41,11 +41,11 @@ CONFIGURATION = OmniVGGTConfig(
     init_values=1.0, camera_trunk_depth=1, camera_heads=6, dpt_features=48,
     dpt_out_channels=(32, 64, 96, 96), dpt_layers=(0, 1, 2, 3),
 )  # fmt: skip
-VIEWS_PER_STEP = 16
+VIEWS_PER_STEP = 8
 VIEWS_PER_SAMPLE, VIEWS_CHANCE = (1, 2, 4), (0.2, 0.4, 0.4)
-WITHOUT_DEPTH, WITHOUT_CAMERAS = 0.35, 0.3
-POINTS_EVERY = 4
-PEAK_RATE, WARM_UP_STEPS, WEIGHT_DECAY = 8e-4, 150, 0.03
+WITHOUT_DEPTH, WITHOUT_CAMERAS = 0.45, 0.3
+POINTS_EVERY = 8
+PEAK_RATE, WARM_UP_STEPS, WEIGHT_DECAY = 7e-4, 50, 0.03
 AVERAGE_EVERY, AVERAGE_DECAY = 4, 0.99
 SAVE_EVERY_S = 180.0
 
@@ -185,10 +185,10 @@ def train(store: ViewStore, trainer: Trainer, folder: Path, minutes: float, seed
         for key, value in trainer.step(batch, rate, random).items():
             recent.setdefault(key, []).append(value)
         trainer.seconds = before + time.monotonic() - begin
-        if trainer.steps % 50 == 0:
+        if trainer.steps % 100 == 0:
             means = ", ".join(f"{key} {np.mean(recent[key]):.4f}" for key in sorted(recent))
             now = time.monotonic()
-            _say(f"{trainer.steps} {elapsed / 60:.1f} min {(now - last) / 50:.2f} s/step {means}")
+            _say(f"{trainer.steps} {elapsed / 60:.1f} min {(now - last) / 100:.2f} s/step {means}")
             recent, last = {}, now
         if time.monotonic() - saved > SAVE_EVERY_S:
             trainer.save(folder)
