@@ -107,9 +107,10 @@ class ManagedNode(LifecycleNode, Generic[C]):
         """Leave the active state by an ERROR transition, because going on makes no sense.
 
         May be called in any thread; it happens soon in the executor's. Everything is released, the
-        text stays in ``last_failure``, and the node may be configured again.
+        text stays in ``last_failure``, and the node may be configured again. Nothing happens while
+        the node is not active.
         """
-        if self._fatal is None:
+        if self._active and self._fatal is None:
             self._fatal = error
             self._giving_up.trigger()
 

@@ -1,5 +1,6 @@
 """Lifecycle and parameters of a node, over real services from a second node."""
 
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -132,6 +133,27 @@ def test_out_of_memory_goes_through_error_processing_and_can_be_tried_again(make
     assert graph.state() == State.PRIMARY_STATE_UNCONFIGURED
     graph.node.fail.clear()
     assert graph.change(Transition.TRANSITION_CONFIGURE)
+
+
+@pytest.mark.parametrize("error", [MemoryError("full"), OSError("the GPU fell off the bus")])
+def test_a_node_that_gives_up_is_released_by_an_error_transition_and_can_be_tried_again(
+    make_graph, error
+):
+    graph = make_graph()
+    assert graph.change(Transition.TRANSITION_CONFIGURE)
+    assert graph.change(Transition.TRANSITION_ACTIVATE)
+    worker = threading.Thread(target=graph.node.give_up, args=(error,))
+    worker.start()
+    worker.join()
+    while graph.state() != State.PRIMARY_STATE_UNCONFIGURED:
+        graph.executor.spin_once(timeout_sec=0.1)
+    assert graph.node.calls == ["set_up", "start", "stop", "tear_down"]
+    assert graph.node.last_failure == f"processing failed: {error}"
+    assert graph.change(Transition.TRANSITION_CONFIGURE)
+    # Given up while it is not active: nothing is left to stop.
+    graph.node.give_up(error)
+    assert graph.change(Transition.TRANSITION_ACTIVATE)
+    assert graph.change(Transition.TRANSITION_DEACTIVATE)
 
 
 def test_a_failure_to_activate_leaves_the_node_inactive_and_stopped(make_graph):
