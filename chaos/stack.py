@@ -32,15 +32,17 @@ class Stack:
     Args:
         parameters: content of the parameter file.
         folder: where the file and the log go.
+        sim_time: the nodes take time from /clock.
     """
 
-    def __init__(self, parameters: dict[str, Any], folder: Path) -> None:
+    def __init__(self, parameters: dict[str, Any], folder: Path, *, sim_time: bool = False) -> None:
         path = folder / "stack.yaml"
         path.write_text(yaml.safe_dump(parameters), encoding="utf-8")
         self.log = folder / "stack.log"
+        options = ["--use-sim-time"] if sim_time else []
         self._up = ManagedProcess(
             "stack",
-            [sys.executable, "-m", "sensorium.cli", "up", str(path)],
+            [sys.executable, "-m", "sensorium.cli", "up", str(path), *options],
             node_environment(),
             self.log,
         )
