@@ -23,7 +23,7 @@ from sensorium.ros.convert.image import color_from_image
 from sensorium.ros.convert.rgbd_frame import frame_from_message
 from sensorium.ros.diagnostics import Rejections, Status
 from sensorium.ros.inputs import MonitoredSubscription
-from sensorium.ros.qos import INPUT_QOS, qos_profile
+from sensorium.ros.qos import INPUT_QOS, LATCHED_QOS, qos_profile
 from sensorium.ros.viewer_places import Places
 from sensorium.ros.viewer_views import action_view, boxes_of, cloud_colors, command_text
 from sensorium.viewer.panel import InputState, NodeState, Panel
@@ -49,6 +49,7 @@ class Topics:
     labelled_points: str = parameter(
         "semantic_cloud/points", "Cloud with a field 'label', drawn in the colours of the classes."
     )
+    map: str = parameter("geometry/map", "Fused map (latched).")
     cameras: tuple[str, ...] = parameter(("camera/rgbd",), "RgbdFrame topics, one per camera.")
     objects: str = parameter("semantic_cloud/objects", "Objects: boxes with names.")
     segments: str = parameter("segmentation/segments", "Segments: the class list in use.")
@@ -95,6 +96,7 @@ class ViewerFeed:
         kinds: list[tuple[str, Any, str, Callable[[Any], None]]] = [
             ("points", PointCloud2, topics.points, self._take_cloud),
             ("labelled points", PointCloud2, topics.labelled_points, self._take_labelled),
+            ("map", PointCloud2, topics.map, self._take(self._draw_map)),
             *(("camera", RgbdFrame, name, self._take_frame) for name in topics.cameras),
             ("objects", Objects, topics.objects, self._take(self._draw_objects)),
             ("segments", Segments, topics.segments, self._take(self._draw_segments)),
@@ -106,9 +108,8 @@ class ViewerFeed:
         for what, message_type, topic, take in kinds:
             if topic:
                 depth = _ESTIMATES_DEPTH if message_type is SignalEstimate else _DEPTH
-                source = MonitoredSubscription(
-                    node, message_type, topic, take, qos_profile(INPUT_QOS, depth)
-                )
+                qos = qos_profile(LATCHED_QOS if what == "map" else INPUT_QOS, depth)
+                source = MonitoredSubscription(node, message_type, topic, take, qos)
                 self._inputs.append((what, source))
         self._diagnostics = node.create_subscription(
             DiagnosticArray, "/diagnostics", self._take_diagnostics, 100
@@ -217,10 +218,16 @@ class ViewerFeed:
             self._labelled_ns[frame_id] = stamp_ns
         elif abs(stamp_ns - self._labelled_ns.get(frame_id, 0)) < _LABELS_HOLD_NS:
             return
+        self._show_cloud(frame_id, message, labelled=labelled)
+
+    def _draw_map(self, message: PointCloud2) -> None:
+        self._show_cloud("fused map", message, labelled=False)
+
+    def _show_cloud(self, name: str, message: PointCloud2, *, labelled: bool) -> None:
         points, colors = cloud_colors(message, labelled=labelled)
         shown, shown_colors = thinned(points, colors, self._most_points)
-        pose = self._places.world_from(frame_id, stamp_ns)
-        self._scene.show_cloud(frame_id, shown, shown_colors, pose)
+        pose = self._places.world_from(message.header.frame_id, _stamp(message))
+        self._scene.show_cloud(name, shown, shown_colors, pose)
 
     def _draw_camera(self, message: RgbdFrame) -> None:
         frame = frame_from_message(message)

@@ -15,7 +15,7 @@ from sensorium.ros.convert.rgbd_frame import message_from_frame
 
 FRAMES = 6
 OUTPUTS = ("/geometry/points", "/geometry/depth", "/geometry/camera_info", "/geometry/tokens")
-# What docs/howto/replay.md states: sums of 32-bit numbers in another order.
+# What docs/replay_and_compare.md states: sums of 32-bit numbers in another order.
 TOLERANCE = Tolerance(absolute=1e-5, relative=1e-5)
 
 

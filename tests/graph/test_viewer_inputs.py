@@ -23,7 +23,7 @@ HOSTILE = "<script>x</script>"
 @pytest.fixture
 def viewer(graph):
     need_viewer()
-    node = start_viewer(graph)
+    node = start_viewer(graph, **{"topics.map": "geometry/map"})
     return Sender(graph, node)
 
 
@@ -38,7 +38,8 @@ class Sender:
     def until(self, message, topic, shown):
         """Send a message again and again until `shown()` is true."""
         if topic not in self._publishers:
-            self._publishers[topic] = self.graph.publisher(type(message), topic)
+            qos = "transient_local" if topic.endswith("/map") else "reliable"
+            self._publishers[topic] = self.graph.publisher(type(message), topic, qos)
         tries = itertools.count()
 
         def seen():
@@ -91,6 +92,10 @@ def test_every_kind_of_message_is_shown(viewer):
         pink_wall(), "/camera/rgbd", lambda: viewer.node_named("/cameras/camera") is not None
     )
     assert viewer.node_named("/cameras/camera").image is not None
+    viewer.until(
+        cloud_from_points(points[0], now_ns(), "map"), "/geometry/map",
+        lambda: viewer.node_named("/clouds/fused map"),
+    )  # fmt: skip
 
     viewer.until(
         objects(thing(3, "mug"), thing(4, "box")), "/semantic_cloud/objects",

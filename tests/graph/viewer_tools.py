@@ -18,6 +18,8 @@ PINK = (255, 0, 160)
 POSE = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0.5], [0, 0, 0, 1]])
 DEFAULTS = {
     "port": 0, "most_points": 5000, "view_from_m": [1.2, -3.0, 1.5], "view_at_m": [1.2, 0.0, 0.5],
+    # It would keep what has moved on.
+    "topics.map": "",
 }  # fmt: skip
 
 
