@@ -99,4 +99,5 @@ def _in_large_lumps(points_m: Float64, cell_m: float) -> NDArray[np.bool_]:
                     lump[other] = lump[first]
                     waiting.append(other)
     large = np.array(sizes) >= _LEAST_SHARE * max(sizes)
-    return large[lump[cell_of.reshape(-1)]]
+    kept: NDArray[np.bool_] = large[lump[cell_of.reshape(-1)]]
+    return kept

@@ -44,7 +44,7 @@ class WorldObject:
         self.first_seen_ns = self.last_seen_ns = stamp_ns
         self.views = 1
         self.box: UprightBox = fitted_box(self.surface.points_m)
-        self._votes: Counter[str] = Counter()
+        self._votes: dict[str, float] = {}
         self._pictures: Counter[str] = Counter()
         self._embedding: Float64 | None = None
         self._low_m, self._high_m = seen.low_m, seen.high_m
@@ -78,7 +78,7 @@ class WorldObject:
         """Keep only the votes for names of a new class list; without any, the old name stays."""
         kept = {name for name in self._votes if name in class_names}
         if kept:
-            self._votes = Counter({n: v for n, v in self._votes.items() if n in kept})
+            self._votes = {n: v for n, v in self._votes.items() if n in kept}
             self._pictures = Counter({n: v for n, v in self._pictures.items() if n in kept})
 
     def is_called(self, name: str, class_names: tuple[str, ...]) -> bool:
@@ -110,7 +110,8 @@ class WorldObject:
         self.first_seen_ns = min(self.first_seen_ns, other.first_seen_ns)
         self.last_seen_ns = max(self.last_seen_ns, other.last_seen_ns)
         self.views = max(self.views, other.views)
-        self._votes += other._votes
+        for name, votes in other._votes.items():
+            self._votes[name] = self._votes.get(name, 0.0) + votes
         self._pictures += other._pictures
         if self._embedding is not None and other._embedding is not None:
             self._embedding = self._embedding + other._embedding
@@ -132,7 +133,7 @@ class WorldObject:
     def _note(self, seen: Observation) -> None:
         segment = seen.segment
         # A score of 0 is a vote too: it names what nothing else names.
-        self._votes[segment.name] += max(segment.score, 1e-6)
+        self._votes[segment.name] = self._votes.get(segment.name, 0.0) + max(segment.score, 1e-6)
         self._pictures[segment.name] += 1
         if segment.embedding is not None:
             made = segment.embedding.astype(np.float64)
