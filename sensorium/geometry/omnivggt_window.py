@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +15,7 @@ from sensorium.geometry.omnivggt_hints import (
     depth_hint,
     intrinsics_hint,
 )
+from sensorium.geometry.omnivggt_keyframes import motion_between
 from sensorium.geometry.omnivggt_memory import (
     GeometryMemoryError,
     check_budget,
@@ -24,7 +24,6 @@ from sensorium.geometry.omnivggt_memory import (
 from sensorium.geometry.window import ViewWindow
 from sensorium.models.omnivggt import OmniVGGT
 from sensorium.models.omnivggt.aggregator import LayerTokens
-from sensorium.models.omnivggt.pose_encoding import decode_cameras
 
 __all__ = [
     "GeometryMemoryError",
@@ -43,8 +42,8 @@ class WindowConfiguration:
         capacity: Views in the window, the newest included.
         keyframe_rotation_rad: The view before the newest stays when it turned by at least this
             against the last keyframe of its camera ...
-        keyframe_parallax: ... or moved by at least this fraction of its median depth. Both are
-            taken from the model's own estimate, so they need no metric scale. 0 keeps every view.
+        keyframe_parallax: ... or moved by at least this fraction of its median depth, see
+            ``omnivggt_keyframes.py``. 0 keeps every view.
         camera_hint: Feed known cameras to the model. Off by default: the model treats them as a
             hint, and wrong or noisy ones make the result worse.
         least_baseline_m: Known cameras are left out while their mean distance to the first one is
@@ -289,23 +288,13 @@ class OmniVGGTWindow:
     def _is_keyframe(self) -> bool:
         """True when the view added last is to stay beside the one that comes now."""
         last = self._last
-        if last is None or self._newest is None:
+        if last is None:
             return True
-        name = self._newest.camera_name
-        earlier = [i for i, view in enumerate(last.views[:-1]) if view.camera_name == name]
-        if not earlier:
-            return True
-        camera_from_world, _ = decode_cameras(last.pose_encoding.double().cpu(), self._image_size)
-        rotation, translation = camera_from_world[..., :3], camera_from_world[..., 3]
-        centre = -(rotation.transpose(-1, -2) @ translation[..., None])[..., 0]
-        turned = rotation[-1] @ rotation[earlier[-1]].T
-        angle = math.acos(max(-1.0, min(1.0, (float(turned.trace()) - 1) / 2)))
-        median_depth = float(last.depth[-1].float().median())
-        parallax = float((centre[-1] - centre[earlier[-1]]).norm()) / max(median_depth, 1e-9)
+        motion = motion_between(last.views, last.pose_encoding, last.depth[-1], self._image_size)
         configuration = self.configuration
-        return (
-            angle >= configuration.keyframe_rotation_rad
-            or parallax >= configuration.keyframe_parallax
+        return motion is None or (
+            motion[0] >= configuration.keyframe_rotation_rad
+            or motion[1] >= configuration.keyframe_parallax
         )
 
     def _check(self, view: WindowView) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
-from omnivggt_models import cameras, depth, random_images, small_model
+from omnivggt_models import cameras, depth, random_images, rotation, small_model
 
 from sensorium.geometry import omnivggt_memory
 from sensorium.geometry.omnivggt_memory import activation_bytes, weight_bytes
@@ -44,6 +46,13 @@ def _views(count, *, posed=(), sensed=(), names=("wrist",)):
             )
         )
     return views
+
+
+def _at(x, yaw_rad):
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3, :3] = rotation((0, 1, 0), yaw_rad)
+    pose[0, 3] = x
+    return pose
 
 
 def _full(model, views, camera_views, depth_views):
@@ -129,6 +138,32 @@ def test_a_view_too_close_to_the_last_keyframe_makes_room_for_the_next(model):
     window = OmniVGGTWindow(model, SIZE, still)
     stamps = [[v.stamp_ns for v in window.add(view).views] for view in _views(5)]
     assert stamps == [[0], [0, 1], [0, 2], [0, 3], [0, 4]]
+
+
+@pytest.mark.parametrize(
+    ("pose", "kept"),
+    [
+        (torch.eye(4, dtype=torch.float64), False),
+        (_at(0.0, 0.3), True),  # 0.3 rad of 0.2 allowed
+        (_at(0.0, 0.1), False),
+        (_at(0.2, 0.0), True),  # 0.2 m at 2 m is 0.1, allowed 0.08
+        (_at(0.1, 0.0), False),
+    ],
+)
+def test_given_poses_and_depth_decide_on_keyframes_where_they_are_known(model, pose, kept):
+    # The model of random weights sees other motion in every pair of images.
+    configuration = WindowConfiguration(
+        capacity=4, keyframe_rotation_rad=0.2, keyframe_parallax=0.08
+    )
+    window = OmniVGGTWindow(model, SIZE, configuration)
+    wall = torch.full(SIZE, 2.0)
+    poses = (torch.eye(4, dtype=torch.float64), pose, pose)
+    views = [
+        dataclasses.replace(view, world_from_camera=given, depth_m=wall)
+        for view, given in zip(_views(3), poses, strict=True)
+    ]
+    stamps = [[v.stamp_ns for v in window.add(view).views] for view in views]
+    assert stamps[-1] == ([0, 1, 2] if kept else [0, 2])
 
 
 def test_each_camera_keeps_a_keyframe_of_its_own(model):
