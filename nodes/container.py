@@ -21,7 +21,8 @@ def split_nodes(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return (executable, its ROS arguments) for each ``--node``.
 
     Raises:
-        ValueError: no node, an unknown executable, or arguments before the first ``--node``.
+        ValueError: no node, an unknown executable, arguments before the first ``--node``, or a
+            policy together with its guards.
     """
     nodes: list[tuple[str, list[str]]] = []
     remaining = iter(arguments)
@@ -37,6 +38,11 @@ def split_nodes(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
             nodes[-1][1].append(argument)
     if not nodes:
         raise ValueError("nothing to run: give --node NAME [ROS arguments] for each node")
+    if {"policy", "policy_guard"} <= {executable for executable, _ in nodes}:
+        raise ValueError(
+            "policy and policy_guard in one process: inference could hold the guards up; start "
+            "them without --container"
+        )
     return nodes
 
 

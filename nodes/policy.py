@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from sensorium_ros.msg import ActionChunk, WorldState
 
+import sensorium.models.policy
 from sensorium.configuration import ConfigurationError, parameter
 from sensorium.device import DEVICES, chosen_device
 from sensorium.models.policy import Policy, load_policy
@@ -34,7 +35,10 @@ from sensorium.share import share_directory
 class Configuration:
     """Parameters of the node."""
 
-    checkpoint: str = parameter("", "Directory of the policy in LeRobot's layout.")
+    checkpoint: str = parameter(
+        "", "Directory of the policy in LeRobot's layout, or the name of a shipped one "
+        "(geo_tabletop).",
+    )  # fmt: skip
     contract: str = parameter(
         "", "YAML file that maps topics to features and actions to joints; relative paths are "
         "tried in the shipped config/ too.",
@@ -78,7 +82,7 @@ class PolicyNode(ManagedNode[Configuration]):
             )
         if configuration.threads:
             torch.set_num_threads(configuration.threads)
-        directory = Path(configuration.checkpoint).expanduser()
+        directory = _checkpoint_directory(configuration.checkpoint)
         contract = read_contract(_contract_path(configuration.contract))
         policy = load_policy(directory, device=str(chosen_device(configuration.device)))
         shapes = {name: feature.shape for name, feature in policy.input_features.items()}
@@ -157,6 +161,11 @@ class PolicyNode(ManagedNode[Configuration]):
             self._runs.describe(status)
         if self.last_failure:
             status.error(self.last_failure)
+
+
+def _checkpoint_directory(given: str) -> Path:
+    shipped = Path(sensorium.models.policy.__file__).parent / "weights" / given
+    return shipped if "/" not in given and shipped.is_dir() else Path(given).expanduser()
 
 
 def _contract_path(given: str) -> Path:

@@ -11,7 +11,18 @@ from pathlib import Path
 
 from sensorium.bringup import EXECUTABLES
 from sensorium.configuration import docs_table
+from sensorium.policy import contract
 
+CONTRACT = (
+    ("general", contract.General),
+    ("joint_states", contract.JointStates),
+    ("observations: pictures", contract.Picture),
+    ("observations: joint_state", contract.StateVector),
+    ("observations: tokens", contract.TokenBank),
+    ("observations: signal_estimate", contract.SignalScores),
+    ("action: joint_positions", contract.JointTargets),
+    ("action: tip_targets", contract.TipTargets),
+)
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "reference" / "parameters.md"
 
 
@@ -28,6 +39,12 @@ def parameter_reference() -> str:
         module = importlib.import_module(f"sensorium.nodes.{executable}")
         purpose = (module.__doc__ or "").strip().splitlines()[0]
         parts.append(f"\n## {executable}\n\n{purpose}\n\n{docs_table(module.Configuration)}")
+    parts.append(
+        "\n## Contract of a policy\n\nThe YAML file named by the policy's parameter `contract`; "
+        "see [policy.md](policy.md).\n"
+    )
+    for title, section in CONTRACT:
+        parts.append(f"\n### {title}\n\n{docs_table(section)}")
     return "".join(parts)
 
 

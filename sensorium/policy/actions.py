@@ -83,13 +83,10 @@ class ActionMapper:
         if action.posture_rad:
             by_name: Mapping[str, float] = dict(zip(action.joints, action.posture_rad, strict=True))
             posture = np.array([by_name[joint] for joint in kinematics.joint_names])
-        offsets = offsets * action.scale_m
-        if action.accumulate:
-            offsets = np.cumsum(offsets, axis=0)
         positions = chain_positions
         result = np.empty((len(offsets), len(order)))
         for i, offset in enumerate(offsets):
-            target[:3, 3] = origin + offset
+            target[:3, 3] = origin + action.scale_m * offset
             try:
                 positions = kinematics.inverse(target, positions, posture_rad=posture)
             except Unreachable as error:

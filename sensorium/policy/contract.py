@@ -146,17 +146,14 @@ class JointTargets:
 class TipTargets:
     """Action of type tip_targets: x, y, z of the tip in the base frame and the gripper.
 
-    Positions are relative to the tip at the observation and become joint positions by inverse
-    kinematics, row after row.
+    Positions of all rows are relative to the tip at the observation; they become joint positions by
+    inverse kinematics, row after row.
     """
 
     type: str = parameter("tip_targets", "Meaning.", choices=("tip_targets",))
     joints: tuple[str, ...] = parameter((), "The arm's joints from base to tip.")
     scale_m: float = parameter(
         1.0, "Metres per unit of the first three columns.", minimum=1e-6, maximum=1e3
-    )
-    accumulate: bool = parameter(
-        False, "Rows are steps from row to row instead of positions relative to the observation."
     )
     quaternion_xyzw: tuple[float, ...] = parameter(
         (), "Rotation of the tip in the base frame; empty keeps the one it has."

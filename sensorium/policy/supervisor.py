@@ -116,6 +116,7 @@ class Supervisor:
         self._measured_received_ns = 0
         self._last_tick_ns: int | None = None
         self._last_chunk_ns = 0
+        self._offered_ns = 0
 
     @property
     def state(self) -> SupervisorState:
@@ -179,7 +180,7 @@ class Supervisor:
         self._guard.begin(self._measured, now_ns)
         self._state = SupervisorState.RUNNING
         self._last_tick_ns = now_ns
-        self._last_chunk_ns = now_ns
+        self._last_chunk_ns = self._offered_ns = now_ns
         return None
 
     def offer_chunk(self, chunk: ActionChunk, now_ns: int) -> Rejection | None:
@@ -195,13 +196,13 @@ class Supervisor:
             )
         if rejection is not None:
             return self._log.record(rejection)
-        self._last_chunk_ns = now_ns
+        self._offered_ns = now_ns
         return None
 
     def new_instruction(self, now_ns: int) -> None:
         """Forgets what was planned for the old one; the command in force ends at rest."""
         self._buffer.reset()
-        self._last_chunk_ns = now_ns
+        self._last_chunk_ns = self._offered_ns = now_ns
 
     def tick(self, now_ns: int, *, follow_plan: bool = True) -> Decision:
         """Decides what the robot is told now. Call it every control period.
@@ -233,6 +234,8 @@ class Supervisor:
         command = self._guard.command(plan, self._measured)
         if isinstance(command, Rejection):
             return Decision(None, False, None, self._log.record(command), wants_chunk)
+        # A chunk counts when the robot can follow it, not when it is offered.
+        self._last_chunk_ns = self._offered_ns
         return Decision(command, not self._settings.dry_run, None, None, wants_chunk)
 
     def stop(self, now_ns: int) -> Decision:

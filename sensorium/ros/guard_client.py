@@ -46,13 +46,14 @@ class GuardClient:
         return time.monotonic() - self._heard_s
 
     @property
-    def is_ready(self) -> bool:
-        """Whether the guards are there and hear proposals."""
-        return bool(
-            self._start.service_is_ready()
-            and self._stop.service_is_ready()
-            and self._proposals.get_subscription_count() > 0
-        )
+    def is_there(self) -> bool:
+        """Whether the guards can be asked for a run."""
+        return bool(self._start.service_is_ready() and self._stop.service_is_ready())
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether they hear proposals, which they do while they are active."""
+        return bool(self._proposals.get_subscription_count() > 0)
 
     def start(self, answered: Callable[[bool, str], None]) -> None:
         """Ask for a run; `answered` gets (True, name of the run) or (False, "reason: text")."""

@@ -61,6 +61,7 @@ class PolicyRun:
         reason: why it ended; "" while it goes on.
         message: the same in words.
         waiting_for: why there is no observation now; "" when there is.
+        refusals: the same as they were given.
         usable_ns: ROS time of the last usable observation.
         usable_s: the same on the steady clock [s].
         answered_ns: stamp of the last observation that the policy answered.
@@ -83,6 +84,7 @@ class PolicyRun:
     reason: str = ""
     message: str = ""
     waiting_for: str = "the guards"
+    refusals: list[Rejection] = field(default_factory=list)
     usable_ns: int = 0
     usable_s: float = field(default_factory=time.monotonic)
     answered_ns: int = -1

@@ -32,6 +32,8 @@ from sensorium.ros.worker import NewestOnlyWorker
 _SUPERVISE_S = 0.02
 _FEEDBACK_S = 0.2
 _STOP_TIMEOUT_S = 60.0
+# A subscription of guards that are there is found within this time, or they are not active.
+_DISCOVERY_S = 0.5
 
 
 class PolicyRuns:
@@ -127,7 +129,7 @@ class PolicyRuns:
     def describe(self, status: Status) -> None:
         """Add the state of the run, times and counts to a status."""
         run = self._run
-        status.value("guards", "ready" if self._guards.is_ready else "not found")
+        status.value("guards", "there" if self._guards.is_there else "not found")
         status.value("run", "none" if run is None else run.feedback(self._now_ns()).state)
         if run is not None:
             status.value("chunks_published", run.published)
@@ -136,6 +138,10 @@ class PolicyRuns:
         self._latency.describe(status, "latency")
         for reason, count in sorted(self._endings.items()):
             status.value(f"ended.{reason}", count)
+
+    @property
+    def _is_lockstep(self) -> bool:
+        return self._configuration.replan == "every_observation"
 
     def _now_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
@@ -179,10 +185,12 @@ class PolicyRuns:
 
     def _seek_guards(self, run: PolicyRun) -> None:
         """Ask the guards for the run as soon as they are there."""
-        if not run.asked and self._guards.is_ready:
+        waited_s = time.monotonic() - run.usable_s
+        ready = self._guards.is_there and (self._guards.is_listening or waited_s > _DISCOVERY_S)
+        if not run.asked and ready:
             run.asked = True
             self._guards.start(lambda success, text: self._begin(run, success, text))
-        elif time.monotonic() - run.usable_s > self._configuration.guard_timeout_s:
+        elif waited_s > self._configuration.guard_timeout_s:
             missing = "do not answer" if run.asked else "are not there"
             run.end(
                 "guards_lost",
@@ -223,6 +231,8 @@ class PolicyRuns:
             now_ns - run.usable_ns > configuration.observation_patience_s * 1e9
             or time.monotonic() - run.usable_s > configuration.wall_patience_s
         ):
+            if self._is_lockstep and run.refusals:
+                self._count(run, run.refusals)
             reason = run.waiting_for.partition(":")[0]
             run.end(reason, f"no usable observation: {run.waiting_for}")
         else:
@@ -251,16 +261,19 @@ class PolicyRuns:
         self._answer(run, found)
 
     def _wait(self, run: PolicyRun, rejections: list[Rejection]) -> None:
-        text = str(rejections[0])
-        if run.waiting_for != text:
-            if run.waiting_for.partition(":")[0] != rejections[0].reason.value:
-                run.reject(rejections)
-                for rejection in rejections:
-                    self._rejections.add(rejection.reason.value, rejection.detail)
-            run.waiting_for = text
+        before = run.waiting_for.partition(":")[0]
+        run.waiting_for, run.refusals = str(rejections[0]), rejections
+        # In lockstep the parts of each observation come one after the other: that is no fault.
+        if not self._is_lockstep and before != rejections[0].reason.value:
+            self._count(run, rejections)
+
+    def _count(self, run: PolicyRun, rejections: list[Rejection]) -> None:
+        run.reject(rejections)
+        for rejection in rejections:
+            self._rejections.add(rejection.reason.value, rejection.detail)
 
     def _wants_chunk(self, run: PolicyRun, now_ns: int) -> bool:
-        if self._configuration.replan == "every_observation":
+        if self._is_lockstep:
             return True
         if run.open_proposals:
             return False
@@ -281,14 +294,12 @@ class PolicyRuns:
         stamp_ns, contract = observation.stamp_ns, self._contract
         run.observation_age_s = (self._now_ns() - stamp_ns) / 1e9
         message = self._log_message(run, stamp_ns, actions)
-        lockstep = self._configuration.replan == "every_observation"
         if isinstance(positions, Rejection):
-            run.reject([positions])
+            self._count(run, [positions])
             run.rejected += 1
-            self._rejections.add(positions.reason.value, positions.detail)
             message.rejections = [str(positions)]
             self._log(message)
-            if not lockstep:
+            if not self._is_lockstep:
                 return
         else:
             run.open_proposals.add(stamp_ns)

@@ -114,7 +114,7 @@ def test_a_run_moves_the_robot_until_its_time_is_over(scene):
     assert len(published) >= 3
     assert published[-1].policy == "scripted"
     assert list(published[-1].action_names) == ["a [rad or m]", "b [rad or m]"]
-    assert published[-1].latency_s > 0
+    assert published[-1].inference_s > 0
 
 
 def test_every_trajectory_is_positions_only_and_counts_from_the_observation(scene):
@@ -179,15 +179,19 @@ def test_a_missing_joint_is_named_by_the_guards(scene):
     assert "lacks b" in str(scene.guard_says("state_invalid"))
 
 
-@pytest.mark.parametrize("seconds", [-5.0, 5.0])
-def test_a_clock_that_jumps_stops_the_robot(scene, seconds):
+@pytest.mark.parametrize(
+    ("seconds", "reasons"),
+    # Seen from five seconds later the observations are old, whoever notices first.
+    [(-5.0, {"clock_jump"}), (5.0, {"clock_jump", "observation_stale"})],
+)
+def test_a_clock_that_jumps_stops_the_robot(scene, seconds, reasons):
     goal = scene.drive()
     scene.robot.jump_clock(int(seconds * 1e9))
     since_ns = scene.robot.now_ns
     result = goal.result()
-    assert result.reason in ("clock_jump", "observation_stale"), result
-    assert counts(result)["clock_jump"] >= 1, result
-    scene.robot.history = scene.robot.history[-5:]
+    assert result.reason in reasons, result
+    assert counts(result)[result.reason] >= 1
+    scene.robot.forget_before_the_jump(since_ns)
     scene.assert_stopped(since_ns, BRAKING_NS)
 
 
@@ -280,7 +284,9 @@ def test_a_policy_process_that_is_killed_leaves_a_robot_at_rest(scene):
     scene.assert_stopped(since_ns, HORIZON_NS)
     assert "watchdog" in scene.guard_says("watchdog").values["last_stop"]
     scene.policy = scene.start_policy()
-    scene.graph.wait_state(scene.policy, "active")
+    # Services of the dead process are known for a while, and never answer.
+    scene.graph.status("/policy", lambda status: status.values.get("guards") == "there")
+    scene.operator = scene.graph.manage(Operator())
     goal = scene.drive(time_limit_s=1.0)
     assert goal.result().reason == "time_limit"
 

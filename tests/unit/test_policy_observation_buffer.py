@@ -108,3 +108,23 @@ def test_unknown_features_and_senseless_rules_are_refused(inputs):
         InputRule(0, 1)
     with pytest.raises(ValueError, match="at least one rule"):
         ObservationBuffer({}, max_skew_ns=1)
+
+
+def test_joint_states_are_taken_at_the_stamp_of_the_slow_inputs():
+    inputs = ObservationBuffer(
+        {IMAGE: InputRule(200 * MS, 200 * MS), STATE: InputRule(50 * MS, 50 * MS, nearest=True)},
+        max_skew_ns=5 * MS,
+    )
+    inputs.put(IMAGE, np.zeros(1), stamp_ns=NOW_NS - 103 * MS, received_ns=NOW_NS)
+    for age_ms in range(150, -1, -10):
+        stamp_ns = NOW_NS - age_ms * MS
+        inputs.put(STATE, np.array([float(age_ms)]), stamp_ns=stamp_ns, received_ns=stamp_ns)
+    observation = inputs.observe(NOW_NS)
+    assert observation.stamp_ns == NOW_NS - 103 * MS
+    assert observation.features[STATE] == 100.0
+    # It is the newest that must be fresh, and the aligned one that must be near.
+    assert reasons(inputs, NOW_NS + 60 * MS) == [Reason.OBSERVATION_STALE]
+    inputs.put(IMAGE, np.zeros(1), stamp_ns=NOW_NS + 20 * MS, received_ns=NOW_NS + 20 * MS)
+    assert reasons(inputs, NOW_NS + 20 * MS) == [Reason.OBSERVATION_SKEWED]
+    inputs.reset()
+    assert reasons(inputs) == [Reason.OBSERVATION_MISSING] * 2

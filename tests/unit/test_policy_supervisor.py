@@ -320,3 +320,15 @@ def test_no_sequence_of_faults_makes_the_robot_jump_or_leave_its_limits(events, 
     # Velocity changes at points, each after a line of at most 50 ms.
     change = np.abs(np.diff(velocity, axis=0))
     assert (change <= LIMITS.acceleration * 0.1 + 1e-6).all()
+
+
+def test_chunks_that_cannot_be_followed_end_the_run_by_the_watchdog(robot):
+    robot.drive()
+    stopped = []
+    for _ in range(80):
+        robot.offer(edit=lambda rows: rows.__setitem__(slice(4, None), -rows[4:]))
+        decision = robot.step()
+        stopped += [decision.stopped.reason] if decision.stopped else []
+    assert robot.log.counts[Reason.DEVIATION] > 0
+    assert stopped == [Reason.WATCHDOG]
+    robot.assert_stops_within(0)
