@@ -45,6 +45,9 @@ class Configuration:
     most_points: int = parameter(
         30000, "Points shown at most per cloud.", minimum=100, maximum=1000000
     )
+    frustum_m: float = parameter(
+        0.25, "Size in which cameras are drawn [m].", minimum=0.01, maximum=100.0
+    )
     signal_window_s: float = parameter(
         10.0, "Length of the signals' time axis [s].", minimum=1.0, maximum=600.0
     )
@@ -91,7 +94,7 @@ class Viewer(ManagedNode[Configuration]):
         server = self._server = ViewerServer(
             settings.host, settings.port, settings.token, settings.allowed_hosts
         )
-        scene = Scene(server.page)
+        scene = Scene(server.page, settings.frustum_m)
         scene.look(settings.view_from_m, settings.view_at_m)
         self._page = scene, Panel(server.page, settings.signal_window_s)
         Controls(server.page, self)

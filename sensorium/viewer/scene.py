@@ -17,7 +17,7 @@ from sensorium.poses import Float64, quaternion_from_pose
 # Wide enough to recognise things, small enough for ten a second.
 _IMAGE_WIDTH_PX = 320
 _JPEG_QUALITY = 70
-_FRUSTUM_M = 0.25
+_LINES_PER_FRUSTUM = 0.02
 _POINT_M = 0.01
 _LONGEST_NAME = 60
 _MOST_BOXES = 200
@@ -49,10 +49,12 @@ class Scene:
 
     Args:
         page: a viser server.
+        frustum_m: size of the cameras [m].
     """
 
-    def __init__(self, page: Any) -> None:  # noqa: ANN401 - viser is optional
+    def __init__(self, page: Any, frustum_m: float = 0.25) -> None:  # noqa: ANN401 - viser is optional
         self._page = page
+        self._frustum_m = frustum_m
         self._clouds: dict[str, Any] = {}
         self._cameras: dict[str, Any] = {}
         self._boxes: dict[int, tuple[NamedBox, Any, Any]] = {}
@@ -128,7 +130,8 @@ class Scene:
                     f"/cameras/{_node(name)}",
                     fov=2 * math.atan2(camera.height_px / 2, camera.K[1, 1]),
                     aspect=camera.width_px / camera.height_px,
-                    scale=_FRUSTUM_M, thickness=0.005, color=(240, 200, 60), image=image,
+                    scale=self._frustum_m, thickness=_LINES_PER_FRUSTUM * self._frustum_m,
+                    color=(240, 200, 60), image=image,
                     format="jpeg", jpeg_quality=_JPEG_QUALITY, cast_shadow=False,
                 )  # fmt: skip
                 self._page.scene.add_label(f"/cameras/{_node(name)}/name", name[:_LONGEST_NAME])
