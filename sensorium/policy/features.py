@@ -93,7 +93,7 @@ def token_features(
     """
     points = np.asarray(xyz_m, dtype=np.float64).reshape(-1, 3)
     values = np.asarray(features, dtype=np.float32).reshape(len(points), -1)
-    valid: NDArray[np.bool_] = np.isfinite(points).all(axis=1)
+    valid = np.asarray(np.isfinite(points).all(axis=1), dtype=np.bool_)
     in_base = points @ base_from_camera[:3, :3].T + base_from_camera[:3, 3]
     known = np.isfinite(values) & valid[:, None]
     return (

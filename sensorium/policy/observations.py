@@ -103,6 +103,9 @@ class ObservationBuffer:
     def put(self, name: str, value: NDArray[Any], *, stamp_ns: int, received_ns: int) -> None:
         """Takes a new value; an older stamp than the one held is ignored.
 
+        Unless the one held lies in the future: then the clock went back since, and whatever was
+        still under way must not keep out what comes now.
+
         Args:
             name: Feature name; must have a rule.
             value: The array. It is kept, not copied, and must not change afterwards.
@@ -115,6 +118,11 @@ class ObservationBuffer:
         if name not in self._rules:
             raise KeyError(f"'{name}' is no input of the policy; inputs: {sorted(self._rules)}")
         held = self._inputs.get(name)
+        latest_ns = received_ns + self._clock_tolerance_ns
+        if held is not None and stamp_ns < held.stamp_ns and held.stamp_ns > latest_ns:
+            held = None
+            if name in self._past:
+                self._past[name].clear()
         if held is None or stamp_ns >= held.stamp_ns:
             self._inputs[name] = _Input(value, stamp_ns, received_ns)
             if name in self._past:

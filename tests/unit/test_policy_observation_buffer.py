@@ -128,3 +128,14 @@ def test_joint_states_are_taken_at_the_stamp_of_the_slow_inputs():
     assert reasons(inputs, NOW_NS + 20 * MS) == [Reason.OBSERVATION_SKEWED]
     inputs.reset()
     assert reasons(inputs) == [Reason.OBSERVATION_MISSING] * 2
+
+
+def test_a_value_from_before_the_clock_went_back_does_not_keep_new_ones_out(inputs):
+    fill(inputs)
+    late = NOW_NS + 5_000 * MS
+    inputs.put(STATE, np.array([9.0]), stamp_ns=late, received_ns=NOW_NS)
+    assert reasons(inputs) == [Reason.OBSERVATION_FROM_FUTURE]
+    inputs.put(STATE, np.array([1.0]), stamp_ns=NOW_NS - 20 * MS, received_ns=NOW_NS)
+    assert inputs.observe(NOW_NS).features[STATE] == 1.0
+    inputs.put(STATE, np.array([2.0]), stamp_ns=NOW_NS - 30 * MS, received_ns=NOW_NS)
+    assert inputs.observe(NOW_NS).features[STATE] == 1.0
