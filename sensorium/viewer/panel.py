@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -207,8 +208,10 @@ class Panel:
             return
         ahead_s = np.arange(1, len(steps) + 1) / action.rate_hz
         curves = (ahead_s, *np.where(np.isfinite(steps), steps, np.nan).T)
+        # Half seconds, so that chunks of slightly different length share one plot.
+        end_s = math.ceil(2 * float(ahead_s[-1])) / 2
         with self._policy_folder:
-            self._draw("action", names, curves, (0.0, float(ahead_s[-1])),
+            self._draw("action", names, curves, (0.0, end_s),
                        "proposed actions, seconds ahead", None)  # fmt: skip
 
     def show_command(self, text: str) -> None:

@@ -57,7 +57,7 @@ class Scene:
         self._frustum_m = frustum_m
         self._clouds: dict[str, Any] = {}
         self._cameras: dict[str, Any] = {}
-        self._boxes: dict[int, tuple[NamedBox, Any, Any]] = {}
+        self._boxes: list[tuple[Any, Any]] = []
         scene = page.scene
         scene.set_up_direction("+z")
         scene.configure_default_lights(enabled=False)
@@ -141,31 +141,25 @@ class Scene:
 
     def show_boxes(self, boxes: Sequence[NamedBox]) -> None:
         """Show up to 200 objects with their names; those that are no longer known disappear."""
-        boxes = boxes[:_MOST_BOXES]
+        shown = sorted(boxes, key=lambda box: box.id)[:_MOST_BOXES]
         with self._page.atomic():
-            gone = self._boxes.keys() - {box.id for box in boxes}
-            for identity in gone:
-                _, wire, label = self._boxes.pop(identity)
-                label.remove()
-                wire.remove()
-            for box in boxes:
-                self._show_box(box)
+            # Nodes are used again: viser remembers every node that ever was until a page opens.
+            while len(self._boxes) < len(shown):
+                self._boxes.append(self._new_box(len(self._boxes)))
+            for index, (wire, label) in enumerate(self._boxes):
+                wire.visible = label.visible = index < len(shown)
+                if index < len(shown):
+                    box = shown[index]
+                    wire.dimensions, wire.color = box.size_m, box.color
+                    label.text = f"{box.name[:_LONGEST_NAME]} {box.score:.2f}"
+                    label.position = (0.0, 0.0, box.size_m[2] / 2)
+                    _place(wire, box.world_from_object)
 
-    def _show_box(self, box: NamedBox) -> None:
-        text = f"{box.name[:_LONGEST_NAME]} {box.score:.2f}"
-        if box.id not in self._boxes:
-            path = f"/objects/{box.id}"
-            wire = self._page.scene.add_box(
-                path, color=box.color, dimensions=box.size_m, wireframe=True, cast_shadow=False,
-                receive_shadow=False,
-            )  # fmt: skip
-            label = self._page.scene.add_label(f"{path}/name", text)
-        else:
-            _, wire, label = self._boxes[box.id]
-            wire.dimensions, wire.color, label.text = box.size_m, box.color, text
-        label.position = (0.0, 0.0, box.size_m[2] / 2)
-        _place(wire, box.world_from_object)
-        self._boxes[box.id] = box, wire, label
+    def _new_box(self, index: int) -> tuple[Any, Any]:
+        wire = self._page.scene.add_box(
+            f"/objects/{index}", wireframe=True, cast_shadow=False, receive_shadow=False
+        )
+        return wire, self._page.scene.add_label(f"/objects/{index}/name", "")
 
 
 def _place(node: Any, world_from_node: Float64) -> None:  # noqa: ANN401

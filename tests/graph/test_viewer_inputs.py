@@ -52,6 +52,14 @@ class Sender:
     def node_named(self, name):
         return self.page.scene.get_handle_by_name(name)
 
+    def boxes(self):
+        """{text: node} of the boxes that are seen."""
+        nodes = [self.node_named(f"/objects/{index}") for index in range(3)]
+        return {
+            self.node_named(f"{node.name}/name").text: node for node in nodes
+            if node is not None and node.visible
+        }  # fmt: skip
+
     def html(self):
         panel = self.node._page[1]
         parts = ("_status", "_classes", "_action", "_command", "_signals", "_nodes")
@@ -98,16 +106,16 @@ def test_every_kind_of_message_is_shown(viewer):
     )  # fmt: skip
 
     viewer.until(
-        objects(thing(3, "mug"), thing(4, "box")), "/semantic_cloud/objects",
-        lambda: viewer.node_named("/objects/4"),
+        objects(thing(4, "box"), thing(3, "mug")), "/semantic_cloud/objects",
+        lambda: list(viewer.boxes()) == ["mug 0.75", "box 0.75"],
     )  # fmt: skip
-    assert viewer.node_named("/objects/3/name").text == "mug 0.75"
-    np.testing.assert_allclose(viewer.node_named("/objects/3").position, (1.0, 0.0, 0.5))
+    np.testing.assert_allclose(viewer.boxes()["mug 0.75"].position, (1.0, 0.0, 0.5))
+    np.testing.assert_allclose(viewer.boxes()["mug 0.75"].dimensions, (0.1, 0.2, 0.3))
     viewer.until(
         objects(thing(4, "tray", x=2.0)), "/semantic_cloud/objects",
-        lambda: viewer.node_named("/objects/3") is None,
+        lambda: list(viewer.boxes()) == ["tray 0.75"],
     )  # fmt: skip
-    assert viewer.node_named("/objects/4/name").text == "tray 0.75"
+    np.testing.assert_allclose(viewer.boxes()["tray 0.75"].position, (2.0, 0.0, 0.5))
 
     viewer.until(
         Segments(header=header(now_ns(), "map"), vocabulary_version=7, class_names=["a", HOSTILE]),
@@ -159,7 +167,7 @@ def test_what_is_broken_is_counted_and_the_rest_is_still_shown(viewer):
         )  # fmt: skip
     viewer.until(
         objects(thing(1, "mug")), "/semantic_cloud/objects",
-        lambda: viewer.node_named("/objects/1"),
+        lambda: list(viewer.boxes()) == ["mug 0.75"],
     )  # fmt: skip
     numbers = itertools.count()
 

@@ -162,6 +162,32 @@ def test_volatile_topics_and_chosen_ones(tmp_path, capsys):
     assert main(["compare", str(live), str(tmp_path / "none")]) == 2
 
 
+def test_transforms_are_paired_by_their_stamps_and_frames(tmp_path):
+    def transforms(x, *children):
+        geometry = "geometry_msgs/msg/"
+        pose = T[f"{geometry}Transform"](
+            T[f"{geometry}Vector3"](x, 0.0, 0.0), T[f"{geometry}Quaternion"](0.0, 0.0, 0.0, 1.0)
+        )
+        stamped = [T[f"{geometry}TransformStamped"](header(SECOND_NS), c, pose) for c in children]
+        return T["tf2_msgs/msg/TFMessage"](stamped)
+
+    def written(name, *content):
+        with BagWriter(tmp_path / name) as writer:
+            writer.add_topic("/tf", "tf2_msgs/msg/TFMessage", [])
+            for number, message in enumerate(content):
+                data = bytes(STORE.serialize_cdr(message, "tf2_msgs/msg/TFMessage"))
+                writer.write("/tf", number, data)
+        return tmp_path / name
+
+    one = written("one", transforms(1.0, "a"), transforms(1.0, "b"), transforms(1.0, "c"))
+    other = written("other", transforms(1.0, "b"), transforms(1.5, "a"))
+    result = compared(one, other)["/tf"]
+    assert (result.paired, len(result.only_first)) == (2, 1)
+    assert "'c'" in result.only_first[0]
+    assert result.difference.worst_at == "transforms[0].transform.translation.x"
+    assert result.difference.worst == 0.5
+
+
 def test_messages_without_a_stamp_are_paired_by_their_order_and_texts_exactly(tmp_path):
     content = messages(5)
     write(tmp_path / "a", content)
