@@ -55,7 +55,12 @@ class ObjectsConfiguration:
         10.0, "An object that is not published yet is dropped when not seen for so long [s].",
         minimum=0.0, maximum=3600.0, read_only=False,
     )  # fmt: skip
+    missed_views: int = parameter(
+        30, "An object is dropped after so many pictures in a row that show its place without it,"
+        " 0 never; where they show what is behind it, it goes sooner.", minimum=0, maximum=100000,
+        read_only=False,
+    )  # fmt: skip
     forget_after_s: float = parameter(
-        0.0, "An object is dropped when it was not seen for so long [s]; 0 keeps it. One whose "
-        "place is seen to be empty goes in any case.", minimum=0.0, maximum=1e7, read_only=False,
+        0.0, "An object is dropped when it was not seen for so long [s]; 0 keeps it.",
+        minimum=0.0, maximum=1e7, read_only=False,
     )  # fmt: skip

@@ -20,6 +20,8 @@ from sensorium.poses import Float64
 
 # Differences of depth that are none.
 _MARGIN_VOXELS = 2.0
+# A picture that shows other things at this share of a thing's voxels should have shown it too.
+_LOOKED_AT = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,16 +177,19 @@ class ObjectMap:
         for identity, known in list(self._objects.items()):
             margin = _MARGIN_VOXELS * known.surface.voxel_size_m
             found = visibility.of(known.surface.points_m, margin)
+            own = labels.get(identity)
             if found is not None:
                 refuted = found.seen_through
-                own = labels.get(identity)
                 if own:
                     # Only where the thing itself was found: a network that misses it in a picture
                     # gives its pixels to what is around it.
                     refuted = refuted | ((found.labels > 0) & ~np.isin(found.labels, list(own)))
+                elif (refuted | (found.labels > 0)).mean() >= _LOOKED_AT:
+                    known.missed_views += 1
                 if refuted.any():
                     known.surface.contradict(refuted)
-            if (identity in labels or found is not None) and not known.fit():
+            is_missed = 0 < self._settings.missed_views <= known.missed_views
+            if is_missed or ((own or found is not None) and not known.fit()):
                 self._drop(identity, "gone")
 
     def _tidy(self, stamp_ns: int) -> None:

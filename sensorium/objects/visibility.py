@@ -28,8 +28,8 @@ class Contradiction:
 
     Attributes:
         seen_through: what the camera sees there lies clearly behind.
-        labels: index + 1 of the segment that is seen at the point itself; 0 where the point is
-            hidden, outside the picture, unlabelled, or not to be trusted.
+        labels: index + 1 of the segment that is seen at the point or behind it; 0 where the point
+            is hidden, outside the picture, unlabelled, or near the outline of a segment.
     """
 
     seen_through: NDArray[np.bool_]
@@ -89,8 +89,8 @@ class Visibility:
         margin = margin_m + _NOISE_PER_M * depth**2
         seen_through[inside] = self._nearest_m[row, column] > depth + margin
         labels = np.zeros(len(points_m), np.uint16)
-        at_surface = np.abs(self._depth_m[row, column] - depth) <= margin
-        labels[inside] = np.where(at_surface, self._label[row, column], 0)
+        not_hidden = self._depth_m[row, column] >= depth - margin
+        labels[inside] = np.where(not_hidden, self._label[row, column], 0)
         return Contradiction(seen_through, labels)
 
 

@@ -16,6 +16,8 @@ from sensorium.poses import Float64
 # Voxels of a thing seen in more pictures than this need two pictures that agree.
 _YOUNG_VIEWS = 4
 _FEWEST_VOXELS = 4
+# With less than this share left of the voxels that it had when last seen, a thing is not there.
+_LEAST_LEFT = 0.25
 
 
 class WorldObject:
@@ -34,6 +36,7 @@ class WorldObject:
         first_seen_ns: stamp of the first picture [ns].
         last_seen_ns: stamp of the newest picture of it [ns].
         views: number of pictures.
+        missed_views: pictures in a row that showed its place without it.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class WorldObject:
         self.surface = Surface(seen.patch, settings.voxel_size_m, settings.max_voxels)
         self.first_seen_ns = self.last_seen_ns = stamp_ns
         self.views = 1
+        self.missed_views = 0
+        self._voxels_when_seen = len(self.surface)
         self.box: UprightBox = fitted_box(self.surface.points_m)
         self._votes: dict[str, float] = {}
         self._pictures: Counter[str] = Counter()
@@ -99,6 +104,8 @@ class WorldObject:
             self._votes.clear()
             self._pictures.clear()
         self.surface.add(seen.patch)
+        self._voxels_when_seen = len(self.surface)
+        self.missed_views = 0
         if stamp_ns != self.last_seen_ns:
             self.views += 1
         self.last_seen_ns = stamp_ns
@@ -107,6 +114,7 @@ class WorldObject:
     def merge(self, other: WorldObject) -> None:
         """Take all that is known of another object, which is the same thing."""
         self.surface.merge(other.surface)
+        self._voxels_when_seen = len(self.surface)
         self.first_seen_ns = min(self.first_seen_ns, other.first_seen_ns)
         self.last_seen_ns = max(self.last_seen_ns, other.last_seen_ns)
         self.views = max(self.views, other.views)
@@ -120,6 +128,8 @@ class WorldObject:
 
     def fit(self) -> bool:
         """Fit the box to the surface; False when too little of it is left."""
+        if len(self.surface) < _LEAST_LEFT * self._voxels_when_seen:
+            return False
         points = self.surface.supported_points_m(1 if self.views <= _YOUNG_VIEWS else 2)
         if len(points) < _FEWEST_VOXELS:
             points = self.surface.points_m
