@@ -239,6 +239,20 @@ def test_two_cameras_share_a_window(told):
     assert [r.camera_name for r in result.views] == ["wrist", "scene"]
 
 
+def test_the_path_of_a_camera_without_poses_is_metric_with_depth(told):
+    backend, model = told(**{"odometry.enabled": True})
+    # Forwards by a tenth of a unit each time; sensor depth makes a unit 4 m.
+    model.window_from_camera = lambda stamp: at(z=0.1 * stamp)
+    for stamp in range(6):
+        result = backend.add(view(stamp, depth_m=2.0))
+    pose = result.newest.estimated_pose
+    assert pose.reference_frame == "visual_odom"
+    np.testing.assert_allclose(pose.reference_from_camera[:3, 3], (0.4 * 5, 0, 0), atol=1e-5)
+    assert result.values["odometry.restarts"] == 0
+    posed = backend.add(view(6, depth_m=2.0, pose=at()))
+    assert posed.newest.estimated_pose is None
+
+
 def test_the_point_head_lowers_confidence_where_it_disagrees(told):
     backend, model = told(point_head=True)
     model.points_depth = 0.5
