@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
+
+import numpy as np
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
-from sensorium_ros.msg import WorldState
+from sensorium_ros.msg import SignalBlock, WorldState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
@@ -17,16 +20,25 @@ from sensorium.ros.convert.pose import stamped_transform
 from sensorium.ros.qos import LATCHED_QOS, overriding_options, qos_profile
 from sensorium.ros.rgbd_output import RgbdOutput
 from sensorium.tabletop.arm import ARM_JOINTS, BASE_LINK, FINGER_JOINTS, link_poses
+from sensorium.tabletop.force import (
+    CONTACT_CLASSES,
+    FORCE_CHANNELS,
+    FORCE_FRAME,
+    FORCE_UNITS,
+    ForceBlock,
+)
 from sensorium.tabletop.world import Observation, TabletopWorld
 
 _STATE_DEPTH = 50
+_ONE_PER_CLASS = np.eye(len(CONTACT_CLASSES), dtype=np.float32)
 
 
 class WorldOutput:
     """Publishes a tabletop world.
 
     Topics: ``<camera>/rgbd`` and the images beside it (see :class:`RgbdOutput`), ``joint_states``,
-    ``robot_description`` (latched), ``~/state``, ``/clock``, ``/tf``.
+    ``robot_description`` (latched), ``~/state``, ``~/force``, ``~/contact_truth``, ``/clock``,
+    ``/tf``.
 
     Args:
         node: the node.
@@ -55,6 +67,8 @@ class WorldOutput:
             JointState, "joint_states", reliable, qos_overriding_options=overriding_options()
         )
         self._state = node.create_publisher(WorldState, "~/state", reliable)
+        self._force = node.create_publisher(SignalBlock, "~/force", reliable)
+        self._contact = node.create_publisher(SignalBlock, "~/contact_truth", reliable)
         self._description = node.create_publisher(
             String, "robot_description", qos_profile(LATCHED_QOS)
         )
@@ -68,12 +82,15 @@ class WorldOutput:
     def close(self) -> None:
         """Destroy the publishers."""
         self._rgbd.close()
-        for publisher in (self._joints, self._state, self._description, self._clock, self._tf):
+        for publisher in (
+            self._joints, self._state, self._force, self._contact, self._description, self._clock,
+            self._tf,
+        ):  # fmt: skip
             if publisher is not None:
                 self._node.destroy_publisher(publisher)
 
     def state(self, world: TabletopWorld) -> None:
-        """Publish clock, joint states, links and episode of the present moment."""
+        """Publish clock, joint states, links, episode and the forces since the last call."""
         simulation, stamp_ns = world.simulation, world.now_ns
         if self._clock is not None:
             self._clock.publish(Clock(clock=time_from_stamp(stamp_ns)))
@@ -92,6 +109,9 @@ class WorldOutput:
                 velocity=[*simulation.arm_velocity.tolist(), *simulation.finger_velocity.tolist()],
             )
         )
+        force = world.take_force()
+        if force is not None:
+            self._publish_force(force)
         episode = world.episode
         self._state.publish(
             WorldState(
@@ -106,6 +126,22 @@ class WorldOutput:
                 done=world.done,
             )
         )
+
+    def _publish_force(self, force: ForceBlock) -> None:
+        rate_hz = 1e9 / force.period_ns
+        about = header(force.stamp_ns, FORCE_FRAME)
+        self._force.publish(
+            SignalBlock(
+                header=about, rate_hz=rate_hz, channel_names=FORCE_CHANNELS, units=FORCE_UNITS,
+                samples=array("f", force.samples.tobytes()),
+            )
+        )  # fmt: skip
+        self._contact.publish(
+            SignalBlock(
+                header=about, rate_hz=rate_hz, channel_names=CONTACT_CLASSES,
+                samples=array("f", _ONE_PER_CLASS[force.contact].tobytes()),
+            )
+        )  # fmt: skip
 
     def observation(self, observation: Observation) -> None:
         """Publish what the camera sees."""

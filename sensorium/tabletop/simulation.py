@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.tabletop.arm import ARM_JOINTS, FINGER_JOINTS, TIP_LINK
+from sensorium.tabletop.force import ForceSensor
 from sensorium.tabletop.layout import Layout
 from sensorium.tabletop.scene import PEDESTAL_HALF_M, load_mujoco, make_model
 from sensorium.tabletop.tasks import COLORS
@@ -25,6 +26,7 @@ class Simulation:
         mujoco: The module.
         model: The MjModel.
         data: The MjData.
+        force: What the gripper feels; reads along.
         touched: Colours of the cubes that a finger has touched since the episode began.
 
     Raises:
@@ -35,6 +37,7 @@ class Simulation:
         self.mujoco = mujoco = load_mujoco()
         self.model = model = make_model(mujoco)
         self.data = mujoco.MjData(model)
+        self.force = ForceSensor(mujoco, model)
         self.touched: set[str] = set()
         joints = [model.joint(name) for name in ARM_JOINTS]
         fingers = [model.joint(name) for name in FINGER_JOINTS]
@@ -90,7 +93,9 @@ class Simulation:
         arm = slice(0, len(ARM_JOINTS))
         self.data.ctrl[arm] = arm_rad + self._lead_s[arm] * arm_velocity
         self.data.ctrl[len(ARM_JOINTS) :] = finger_m
-        self.mujoco.mj_step(self.model, self.data, nstep=self._substeps)
+        for _ in range(self._substeps):
+            self.mujoco.mj_step(self.model, self.data)
+            self.force.read(self.data)
         self.touched |= self.contacts()
 
     def contacts(self) -> set[str]:

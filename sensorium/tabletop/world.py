@@ -21,6 +21,7 @@ from sensorium.tabletop.arm import (
 )
 from sensorium.tabletop.camera import TabletopCamera
 from sensorium.tabletop.controller import TrajectoryController
+from sensorium.tabletop.force import ForceBlock
 from sensorium.tabletop.layout import Layout, random_layout
 from sensorium.tabletop.options import CONTROL_PERIOD_NS, TabletopOptions
 from sensorium.tabletop.simulation import TICK_NS, Simulation
@@ -138,6 +139,7 @@ class TabletopWorld:
         start[:3, 3] += layout.start_offset_m
         positions = self.kinematics.inverse(start, HOME_RAD, posture_rad=HOME_RAD)
         self.simulation.begin(layout, positions, _OPEN_M)
+        self.simulation.force.begin(seed)
         self._arm.reset(positions)
         self._fingers.reset(np.array((_OPEN_M,)))
         self._monitor = TaskMonitor(chosen, layout, self.simulation)
@@ -197,6 +199,10 @@ class TabletopWorld:
             gripper_opening_m=float(self.simulation.fingers_m.sum()),
             base_from_tip=self.kinematics.forward(positions),
         )
+
+    def take_force(self) -> ForceBlock | None:
+        """What the gripper felt since the last call or reset; None where no time has passed."""
+        return self.simulation.force.take(self._now_ns)
 
     def command(self, joint_positions_rad: ArrayLike, gripper: float) -> None:
         """Commands the positions to be reached at the end of the next control step.
