@@ -79,6 +79,7 @@ class MotionGuard:
         self._limits = limits
         self._settings = settings
         self._commanded: CommandedTrajectory | None = None
+        self._has_moved = False
 
     @property
     def commanded(self) -> CommandedTrajectory | None:
@@ -96,12 +97,18 @@ class MotionGuard:
         """Prepares a new run.
 
         The last command is kept where the robot stands within ``max_jump`` of it, because the
-        controller still holds it; otherwise the run begins at the measured position, at rest.
+        controller still holds it; otherwise the run begins at the measured position, at rest. The
+        same is looked at once more before the first command: what is measured now may be from
+        before somebody moved the robot.
 
         Args:
             measured: (J,) present positions [rad or m].
             now_ns: The present time.
         """
+        self._has_moved = False
+        self._forget_if_far(measured, now_ns)
+
+    def _forget_if_far(self, measured: NDArray[np.float64], now_ns: int) -> None:
         if self._commanded is not None and (
             now_ns < self._commanded.start_ns
             or (
@@ -156,6 +163,9 @@ class MotionGuard:
         Returns:
             The trajectory to publish, or why there is none; then the command in force stays.
         """
+        last = self._commanded
+        if not self._has_moved and last is not None and last.end_ns <= plan.now_ns:
+            self._forget_if_far(measured, plan.now_ns)
         start = self._start(measured, plan.now_ns)
         if isinstance(start, Rejection):
             return start
@@ -198,6 +208,7 @@ class MotionGuard:
                 "the velocity and acceleration limits allow",
             )
         self._commanded = followed.trajectory
+        self._has_moved = True
         return followed.trajectory
 
     def stop(

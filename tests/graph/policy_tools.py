@@ -151,7 +151,7 @@ class StubRobot:
     def mend(self):
         """End every fault and forget what was."""
         self.names, self.sends_images, self.image_age_ns = JOINTS, True, 0
-        self.wait(0.5)
+        self.wait(0.45)
         self.history, self.trajectories = [], []
 
     def wait(self, seconds):
@@ -167,10 +167,6 @@ class StubRobot:
             for message, received_ns in self.trajectories
             if stamp_from_time(message.header.stamp) in near
         ]
-
-    def moves(self):
-        recent = np.array([position for _, position in self.history[-10:]])
-        return len(recent) > 1 and float(np.abs(np.diff(recent, axis=0)).max()) > 1e-4
 
     def assert_safe(self):
         """No command leaves the limits, is too fast, jumps, or reaches too far; nor does the robot.
@@ -203,8 +199,11 @@ class StubRobot:
 
     def last_motion_ns(self):
         """When the last motion ended."""
-        times = np.array([at_ns for at_ns, _ in self.history])
-        path = np.array([position for _, position in self.history])
+        history = list(self.history)
+        times = np.array([at_ns for at_ns, _ in history])
+        path = np.array([position for _, position in history])
+        if len(path) < 2:
+            return 0
         moving = np.flatnonzero(np.abs(np.diff(path, axis=0)).max(axis=1) > 1e-9)
         return int(times[moving[-1] + 1]) if moving.size else 0
 

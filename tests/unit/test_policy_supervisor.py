@@ -332,3 +332,19 @@ def test_chunks_that_cannot_be_followed_end_the_run_by_the_watchdog(robot):
     assert robot.log.counts[Reason.DEVIATION] > 0
     assert stopped == [Reason.WATCHDOG]
     robot.assert_stops_within(0)
+
+
+def test_a_robot_that_was_moved_by_others_between_two_runs_is_driven_from_where_it_is(robot):
+    robot.drive()
+    robot.trajectory = robot.supervisor.stop(robot.now_ns).trajectory
+    for _ in range(20):
+        robot.step()
+    assert robot.supervisor.start(robot.now_ns) is None
+    # The first joint state that tells of it comes after the start.
+    robot.trajectory, robot.position = None, np.array([-1.0, 1.0])
+    robot.step()
+    assert robot.offer() is None
+    decision = robot.step()
+    assert decision.rejection is None
+    assert decision.publish
+    assert np.abs(decision.trajectory.start.positions - [-1.0, 1.0]).max() < 0.05
