@@ -13,7 +13,7 @@ CLEAN_ENV = env -u PYTHONPATH -u PYTHONHOME -u AMENT_PREFIX_PATH -u CMAKE_PREFIX
 RUN = $(CLEAN_ENV) PATH="$(CURDIR)/$(VENV)/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 
 .PHONY: help setup demo test test-numpy1 lint format docs bench bench-geometry bench-segmentation \
-	bench-streaming soak clean
+	bench-streaming soak chaos clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -61,6 +61,9 @@ bench-streaming: setup  ## Streaming against recomputation, over hops and networ
 soak: setup  ## Long runs (SECONDS=600): memory and latency over time
 	@$(RUN) python3 benchmarks/soak.py
 	@$(RUN) python3 benchmarks/signal_soak.py
+
+chaos: setup  ## Faults and fuzzing of the running stack (MESSAGES=10000 per topic); ends with a table
+	@$(RUN) python3 chaos/run.py --messages $(or $(MESSAGES),10000)
 
 clean:  ## Remove what was built (the environment too)
 	rm -rf $(VENV) build install log demo_output *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -61,7 +62,8 @@ class Scene:
     Attributes:
         node_outputs: a topic per node that flows while the node works.
         camera: full name of the node that makes frames; `consumer` that of its consumer.
-        robot_topic: where the robot's commands go, "" without a policy.
+        unsafe: how many unsafe commands the robot has been given so far.
+        episodes: an EpisodeClient where there is an arm; `turn` is held while it is used.
     """
 
     stack: Stack
@@ -71,6 +73,8 @@ class Scene:
     consumer: str
     folder: Path
     unsafe: Callable[[], int] = lambda: 0
+    episodes: Any = None
+    turn: threading.Lock = field(default_factory=threading.Lock)
     outcomes: list[Outcome] = field(default_factory=list)
 
     def losses(self) -> int:
@@ -235,23 +239,6 @@ def corrupt_weights(scene: Scene) -> Outcome:
     finally:
         victim.kill()
         victim.wait()
-    return outcome
-
-
-def hostile_texts(
-    scene: Scene, kind: str, refused: Callable[[str], Any], texts: list[str]
-) -> Outcome:
-    """Hostile names or instructions: each is refused or harmless, the stack goes on."""
-    outcome = Outcome(f"{len(texts)} hostile {kind}")
-    answers = [refused(text) for text in texts]
-    silent = answers.count(None)
-    outcome.noticed = (
-        f"{sum(a is False for a in answers)} refused with the reason, "
-        f"{sum(a is True for a in answers)} taken as plain text"
-    )
-    seconds = flow_again(scene, list(scene.node_outputs.values()))
-    outcome.recovered = seconds is not None and silent == 0
-    outcome.seconds = seconds or float("nan")
     return outcome
 
 

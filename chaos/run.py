@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import math
 import sys
@@ -60,6 +61,29 @@ def faults_in_turn(folder: Path, chosen: set[str]) -> list[faults.Outcome]:
             return scene.outcomes
     finally:
         watch.close()
+
+
+def policy_faults(folder: Path, chosen: set[str], checkpoint: str) -> list[faults.Outcome]:
+    """The tabletop world in real time with its policy, always acting; faults, commands watched."""
+    from moving import MovingStack
+
+    with MovingStack(folder, checkpoint) as moving:
+        for fault, *arguments in policy_plan():
+            if not chosen or fault.__name__ in chosen:
+                faults.run(moving.scene, fault, *arguments)
+        return moving.scene.outcomes
+
+
+def policy_plan() -> list[tuple[Any, ...]]:
+    """Faults while the arm moves."""
+    from moving import hostile_instructions, stopped_by_hand
+
+    return [
+        (stopped_by_hand,),
+        (hostile_instructions,),
+        *[(faults.freeze, node) for node in ("policy", "policy_guard", "tabletop_world")],
+        *[(faults.kill, node) for node in ("policy", "geometry", "policy_guard")],
+    ]
 
 
 def plan(nodes: list[str]) -> list[tuple[Any, ...]]:
@@ -123,6 +147,9 @@ def main() -> int:
     """Run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--messages", type=int, default=10_000, help="fuzzed messages per topic")
+    parser.add_argument(
+        "--checkpoint", default="", help="policy of the moving arm; the shipped one by default"
+    )
     parser.add_argument("--only", default="", help="names of faults, and 'fuzz', with commas")
     options = parser.parse_args()
     own_domain()
@@ -131,6 +158,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         outcomes = faults_in_turn(folder, chosen) if chosen != {"fuzz"} else []
+        if importlib.util.find_spec("mujoco") is not None and chosen != {"fuzz"}:
+            outcomes += policy_faults(folder, chosen, options.checkpoint)
         rows = fuzzed(folder, options.messages) if not chosen or "fuzz" in chosen else []
     good = all(one.recovered and one.noticed and not one.unsafe for one in outcomes) and all(
         row.balanced and row.works_afterwards for row in rows

@@ -22,6 +22,8 @@ from sensorium.tabletop.tasks import TRAINING_PHRASE
 
 _POLL_S = 0.005
 _ANSWER_S = 30.0
+# The policy gives feedback five times a second; DDS itself notices a killed process only after 20 s.
+_SILENCE_S = 8.0
 
 
 class EpisodeError(RuntimeError):
@@ -173,14 +175,20 @@ class EpisodeClient:
             meanwhile: called again and again while the policy acts.
 
         Raises:
-            EpisodeError: refused, or no answer.
+            EpisodeError: refused, no answer, or the policy falls silent.
         """
         started_s = time.monotonic()
         answer = self.reset(request)
         if not _wait(lambda: self._heard_of(answer.episode), _ANSWER_S):
             raise EpisodeError(f"the world says nothing of episode {answer.episode}")
         goal = RunPolicy.Goal(instruction=request.instruction or answer.instruction)
-        handle = self._result(self._run.send_goal_async(goal), "the policy's goal", _ANSWER_S)
+        heard_s = [time.monotonic()]
+
+        def note_feedback(_feedback: Any) -> None:  # noqa: ANN401
+            heard_s[0] = time.monotonic()
+
+        sent = self._run.send_goal_async(goal, feedback_callback=note_feedback)
+        handle = self._result(sent, "the policy's goal", _ANSWER_S)
         if not handle.accepted:
             raise EpisodeError("the policy refuses the goal: is the node active?")
         future = handle.get_result_async()
@@ -190,6 +198,8 @@ class EpisodeClient:
                 handle.cancel_goal_async()
                 self._result(future, "the cancelled run", _ANSWER_S)
                 break
+            if time.monotonic() - heard_s[0] > _SILENCE_S:
+                raise EpisodeError(f"the policy has said nothing for {_SILENCE_S:.0f} s")
             meanwhile()
             time.sleep(_POLL_S)
         result = future.result().result
