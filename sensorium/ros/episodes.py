@@ -22,7 +22,7 @@ from sensorium.tabletop.tasks import TRAINING_PHRASE
 
 _POLL_S = 0.005
 _ANSWER_S = 30.0
-# The policy gives feedback five times a second; DDS itself notices a killed process only after 20 s.
+# The policy gives feedback five times a second; DDS itself notices a kill only after 20 s.
 _SILENCE_S = 8.0
 
 
