@@ -33,9 +33,10 @@ class Browser:
 
     Attributes:
         requested: addresses that the page asked for.
+        opened_s: when the newest page was opened, by the steady clock.
     """
 
-    def __init__(self, window=(800, 500)):
+    def __init__(self, window):
         from websockets.sync.client import connect
 
         self._folder = tempfile.TemporaryDirectory(prefix="sensorium_chromium_")
@@ -52,6 +53,7 @@ class Browser:
         self._socket = connect(page["webSocketDebuggerUrl"], max_size=None)
         self._numbers = itertools.count(1)
         self.requested = []
+        self.opened_s = 0.0
         for domain in ("Page", "Runtime", "Network"):
             self._call(f"{domain}.enable")
 
@@ -67,6 +69,7 @@ class Browser:
         self._folder._finalizer.detach()
 
     def open(self, url):
+        self.opened_s = time.monotonic()
         self._call("Page.navigate", url=url)
 
     def evaluate(self, expression):

@@ -13,6 +13,8 @@ from segmentation_tools import SegmentationSession, image, make_checkpoint
 from sensorium_ros.action import RunPolicy
 from viewer_tools import need_browser, opened, start_viewer
 
+# The scene is a narrow strip beside the panel.
+PANEL_ONLY = (500, 400)
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 
 
@@ -25,7 +27,7 @@ def test_a_vocabulary_typed_into_the_page_changes_the_labels(graph, tmp_path):
     checkpoint, _ = make_checkpoint(tmp_path / "weights")
     session = SegmentationSession(graph, checkpoint, tmp_path)
     node = start_viewer(graph)
-    with opened(node) as browser:
+    with opened(node, PANEL_ONLY) as browser:
         stamps = iter(range(1_700_000_000_000_000_000, 2**62, 1_000_000_000))
 
         def labels():
@@ -54,7 +56,7 @@ def test_a_vocabulary_typed_into_the_page_changes_the_labels(graph, tmp_path):
 
 def test_an_instruction_is_sent_followed_and_cancelled(graph):
     node = start_viewer(graph)
-    with opened(node) as browser:
+    with opened(node, PANEL_ONLY) as browser:
         browser.write("instruction", "put the red cube on the tray")
         browser.click("Send instruction")
         browser.wait_text("there is no action /policy/run", 60.0)

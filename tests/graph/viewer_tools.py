@@ -42,12 +42,12 @@ def start_viewer(graph, **parameters):
     return node
 
 
-def opened(node):
-    """A browser that has the node's page before it."""
-    browser = Browser()  # small: a picture of it is drawn without a GPU
+def opened(node, window=(800, 500)):
+    """A browser with the page before it; a small window is drawn sooner without a GPU."""
+    browser = Browser(window)
     try:
         browser.open(node.node.url)
-        browser.wait_text("newest stamp", 60.0)
+        browser.wait_text("newest stamp", 120.0)
     except BaseException:
         browser.__exit__()
         raise
@@ -95,4 +95,4 @@ def until_pink(browser, send, condition=lambda _: True):
         box = pink_box(browser)
         return box if box is not None and condition(box) else None
 
-    return wait_until(seen, "no such cloud in the page", 60.0)
+    return wait_until(seen, "no such cloud in the page", 90.0)
