@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.objects.configuration import ObjectsConfiguration
 from sensorium.objects.labelled_view import LabelledView, SeenSegment
-from sensorium.objects.voxels import SurfacePatch, surface_patch
+from sensorium.objects.voxels import SurfacePatch, keys_of, surface_patch, touching_lumps
 from sensorium.poses import Float64, transform_points
 
 # Points of one segment that are looked at; more of them add nothing.
@@ -20,7 +19,6 @@ _MOST_POINTS = 20000
 # this share of the largest are outliers (the wall behind, seen through a hole of the mask).
 _CELL_VOXELS = 5
 _LEAST_SHARE = 0.02
-_STEPS = [step for step in product((-1, 0, 1), repeat=3) if any(step)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,27 +75,10 @@ def observations(
 def _in_large_lumps(points_m: Float64, cell_m: float) -> NDArray[np.bool_]:
     """Return which points (N, 3) lie in lumps that are not small beside the largest."""
     cells, cell_of, counts = np.unique(
-        np.floor(points_m / cell_m).astype(np.int64), axis=0, return_inverse=True,
-        return_counts=True,
-    )  # fmt: skip
-    number = {tuple(cell): i for i, cell in enumerate(cells.tolist())}
-    lump = np.full(len(cells), -1)
-    sizes: list[int] = []
-    for first in range(len(cells)):
-        if lump[first] >= 0:
-            continue
-        lump[first] = len(sizes)
-        sizes.append(0)
-        waiting = [first]
-        while waiting:
-            current = waiting.pop()
-            sizes[-1] += int(counts[current])
-            x, y, z = cells[current].tolist()
-            for dx, dy, dz in _STEPS:
-                other = number.get((x + dx, y + dy, z + dz))
-                if other is not None and lump[other] < 0:
-                    lump[other] = lump[first]
-                    waiting.append(other)
-    large = np.array(sizes) >= _LEAST_SHARE * max(sizes)
+        keys_of(points_m, cell_m), return_inverse=True, return_counts=True
+    )
+    lump = touching_lumps(cells)
+    sizes = np.bincount(lump, weights=counts)
+    large = sizes >= _LEAST_SHARE * sizes.max()
     kept: NDArray[np.bool_] = large[lump[cell_of.reshape(-1)]]
     return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ _MASK = (1 << _BITS) - 1
 # A step along an axis changes a key by this much.
 _STEPS = np.array((1 << 2 * _BITS, 1 << _BITS, 1), np.int64)
 _NEIGHBOURS = np.concatenate(([0], _STEPS, -_STEPS))
+# Of the 26 voxels around one, the half whose keys are larger.
+_HALF_OF_CORNER_NEIGHBOURS = sorted(
+    key for step in product((-1, 0, 1), repeat=3) if (key := int(np.dot(step, _STEPS))) > 0
+)
 _MOST_EVIDENCE = 10
 
 
@@ -48,6 +53,31 @@ def surface_patch(points_m: NDArray[np.floating], voxel_size_m: float) -> Surfac
         points_m.astype(np.float64),
         np.ones(len(points_m), np.int64),
     )
+
+
+def touching_lumps(keys: Int64) -> Int64:
+    """Return for each voxel (N,), keys sorted and unique, the least position in its lump.
+
+    Voxels that share a corner are in one lump.
+    """
+    first, second = [], []
+    for step in _HALF_OF_CORNER_NEIGHBOURS:
+        found = np.searchsorted(keys, keys + step).clip(max=len(keys) - 1)
+        touches = keys[found] == keys + step
+        first.append(np.flatnonzero(touches))
+        second.append(found[touches])
+    one, other = np.concatenate(first), np.concatenate(second)
+    lump = np.arange(len(keys))
+    while True:
+        least = np.minimum(lump[one], lump[other])
+        joined = lump.copy()
+        np.minimum.at(joined, lump[one], least)
+        np.minimum.at(joined, lump[other], least)
+        # Each voxel looks up the lump of its lump, which halves the way to the least.
+        joined = joined[joined]
+        if (joined == lump).all():
+            return joined
+        lump = joined
 
 
 def coarser(patch: SurfacePatch, level: int) -> SurfacePatch:

@@ -72,6 +72,7 @@ class JoinedInput:
         self._sync = Synchronizer(
             tuple(topics), lambda found: store(JoinedPicture(**found)), 0, depth
         )
+        self._restarted: set[str] = set()
         self._guards = {name: StampGuard() for name in topics}
         self.inputs = {
             name: MonitoredSubscription(
@@ -120,7 +121,18 @@ class JoinedInput:
             self._refuse("unusable", f"{self.inputs[name].topic}: {error}")
             return
         if self._guards[name].check(stamp_ns) is StampVerdict.RESTART:
+            self._begin_anew(name)
+        self._sync.add(name, stamp_ns, message)
+
+    def _begin_anew(self, name: str) -> None:
+        """Forget the time before: of all topics with the first that goes back, then one by one."""
+        if self._restarted and name not in self._restarted:
+            self._restarted.add(name)
+            self._sync.forget(name)
+        else:
+            self._restarted = {name}
             self.clock_restarts += 1
             self._sync.reset()
             self._on_restart()
-        self._sync.add(name, stamp_ns, message)
+        if len(self._restarted) == len(self._guards):
+            self._restarted = set()

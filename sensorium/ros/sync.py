@@ -84,10 +84,14 @@ class Synchronizer:
 
     def reset(self) -> None:
         """Drop what waits and forget the newest stamps (after a jump of the clock)."""
-        for topic, queue in self._queues.items():
-            self._unmatched[topic] += len(queue)
-            queue.clear()
-        self._newest.clear()
+        for topic in self._queues:
+            self.forget(topic)
+
+    def forget(self, topic: str) -> None:
+        """Drop what waits of one topic and forget its newest stamp (it alone jumped back)."""
+        self._unmatched[topic] += len(self._queues[topic])
+        self._queues[topic].clear()
+        self._newest.pop(topic, None)
 
     @property
     def counts(self) -> SyncCounts:

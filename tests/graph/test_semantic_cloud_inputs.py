@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from graph_tools import SECOND_NS
 from objects_tools import SHA, START_NS, SemanticSession, Walk, segmentation_messages
+from sensor_msgs.msg import PointCloud2
 
+from sensorium.ros.convert.pointcloud import cloud_from_points
 from sensorium.ros.convert.rgbd_frame import message_from_frame
 
 
@@ -100,3 +102,31 @@ def test_texts_are_answered_best_first_and_refusals_say_why(graph, steps):
     answer = session.query("mug")
     assert not answer.success
     assert "did not answer within 1 s" in answer.message
+
+
+def test_stamps_that_go_back_begin_a_new_world(graph, steps):
+    session = SemanticSession(graph, tf_timeout_s=2.0)
+    for step in steps[1]:
+        before = session.walk(later(step, 100.0))
+    assert before.objects
+    for step in steps[1]:
+        after = session.walk(step)
+    assert min(one.id for one in after.objects) > max(one.id for one in before.objects)
+    status = graph.status(session.node)
+    assert status.count("clock_restarts") == 1
+    assert status.count("failed") == status.count("rejected") == 0, status
+
+
+def test_clouds_that_are_not_organised_are_rejected_with_the_reason(graph, steps):
+    session = SemanticSession(graph)
+    publisher = graph.publisher(PointCloud2, "/geometry/points")
+    frame = steps[1][0].frame
+    flat = np.zeros((12, 3), np.float32)
+    publisher.publish(cloud_from_points(flat, frame.stamp_ns, frame.optical_frame))
+    for sender, message in zip(
+        (session.panoptic, session.confidence, session.segments),
+        segmentation_messages(steps[1][0]), strict=True,
+    ):  # fmt: skip
+        sender.publish(message)
+    status = graph.status(session.node, lambda s: s.count("rejected.unusable") == 1)
+    assert "must be organised" in status.message

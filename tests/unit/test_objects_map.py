@@ -18,7 +18,7 @@ from sensorium.objects.labelled_view import (
 from sensorium.objects.object_map import ObjectMap
 from sensorium.objects.query import NotComparable, best_matches
 from sensorium.objects.visibility import fitted_projection
-from sensorium.objects.voxels import Surface, keys_of, surface_patch
+from sensorium.objects.voxels import Surface, keys_of, surface_patch, touching_lumps
 from sensorium.sources.trajectory import look_at
 
 SECOND_NS = 1_000_000_000
@@ -191,6 +191,20 @@ def test_voxels_are_coarsened_about_the_origin_on_both_sides():
     expected = np.unique(keys_of(points, 0.02))
     assert len(surface) == len(expected) == 2
     np.testing.assert_array_equal(surface._patch.keys, expected)
+
+
+def test_lumps_are_those_of_a_flood_fill():
+    random = np.random.default_rng(2)
+    cells = np.unique(random.integers(-6, 6, (180, 3)), axis=0)
+    keys = keys_of((cells + 0.5) * 0.1, 0.1)
+    lump = np.empty(len(cells), int)
+    lump[np.argsort(keys)] = touching_lumps(np.sort(keys))
+    near = np.abs(cells[:, None] - cells[None]).max(axis=-1) <= 1
+    reached = near
+    for _ in range(8):
+        reached = (reached.astype(int) @ reached) > 0
+    assert 1 < len(np.unique(lump)) < len(cells)
+    np.testing.assert_array_equal(lump[:, None] == lump[None], reached)
 
 
 @pytest.mark.parametrize("yaw_deg", [-70.0, 0.0, 20.0, 89.0])

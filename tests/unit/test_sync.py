@@ -77,3 +77,14 @@ def test_every_message_is_accounted_for_and_every_set_lies_within_the_slop(addit
     for complete in sets:
         pivot = complete["color"][1]
         assert all(abs(stamp - pivot) <= slop_ns for _, stamp in complete.values())
+
+
+def test_what_finds_no_partner_is_counted_by_topic_and_one_topic_can_begin_anew():
+    sync, sets = collect(0, [("color", 1), ("color", 2), ("depth", 2), ("depth", 3), ("color", 4)])
+    assert [s["color"][1] for s in sets] == [2]
+    assert (sync.unmatched("color"), sync.unmatched("depth")) == (1, 0)
+    assert (sync.newest_ns("color"), sync.newest_ns("depth")) == (4, 3)
+    sync.forget("color")
+    assert (sync.unmatched("color"), sync.newest_ns("color")) == (2, None)
+    sync.add("color", 3, ("color", 3))
+    assert [s["color"][1] for s in sets] == [2, 3]
