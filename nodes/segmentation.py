@@ -35,8 +35,10 @@ from sensorium.segmentation.class_list import (
     ClassListRefused,
     checked_class_list,
 )
+from sensorium.segmentation.rendered_names import THINGS
 from sensorium.segmentation.segmenter import Segmenter
 from sensorium.segmentation.weights import WeightsConfiguration, load_weights, usable_text_cache
+from sensorium.sources.scene import STUFF
 
 # A picture of the published size takes up to half a minute on a CPU.
 _STOP_TIMEOUT_S = 60.0
@@ -51,8 +53,8 @@ class Configuration:
     input: str = parameter("rgbd_frame", "Type of its messages.", choices=COLOR_INPUTS)
     weights: WeightsConfiguration = field(default_factory=WeightsConfiguration)
     vocabulary: tuple[str, ...] = parameter(
-        ("person", "table,desk", "chair", "cup,mug", "bottle", "box", "floor", "wall"),
-        "Class list: one entry per class, synonyms separated by commas.", read_only=False,
+        (*THINGS, *STUFF), "Class list: one entry per class, synonyms separated by commas. By "
+        "default the names in rendered rooms, which the shipped weights know.", read_only=False,
     )  # fmt: skip
     things: tuple[str, ...] = parameter(
         (), "Entries of the class list that are countable things, the others are stuff; empty for "

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.models import omnivggt
+from sensorium.models.fcclip.checkpoint import FCCLIP_SMALL, read_configuration, tensor_shapes
 from sensorium.models.omnivggt import OmniVGGT
 from sensorium.models.omnivggt.checkpoint import (
     WeightsError,
@@ -43,7 +44,11 @@ __all__ = [
 
 MANIFEST_NAME = "manifest.json"
 OMNIVGGT = "omnivggt"
-PACKAGED_MANIFESTS = (Path(omnivggt.__file__).parent / "weights" / MANIFEST_NAME,)
+FCCLIP = "fcclip"
+PACKAGED_MANIFESTS = (
+    Path(omnivggt.__file__).parent / "weights" / MANIFEST_NAME,
+    FCCLIP_SMALL.parent / MANIFEST_NAME,
+)
 
 _MANIFEST_VERSION = 1
 _UNKNOWN_LICENCE = "unknown"
@@ -56,8 +61,9 @@ class WeightsEntry:
     Attributes:
         name: How users call it, unique over all manifests.
         path: Absolute path of the safetensors file, which may be absent.
-        architecture: "omnivggt", or "" where only the file format can be checked.
-        configuration: Keyword arguments of the architecture's configuration; None: the published.
+        architecture: "omnivggt", "fcclip", or "" where only the file format can be checked.
+        configuration: Keyword arguments of the architecture's configuration; None: the published,
+            or for "fcclip" what config.json beside the file says.
         sha256: Of the file, lower-case hex; None when nobody has recorded it.
         licence: Licence as its owner names it.
         non_commercial: True when the licence forbids commercial use, or is not known.
@@ -332,12 +338,14 @@ def _checked_file(
     """Refuses a bad file; returns its SHA-256, or "" where it was not to be computed."""
     if architecture == OMNIVGGT:
         check_checkpoint(path, configuration)
+    elif architecture == FCCLIP:
+        _check_fcclip(path)
     elif not architecture:
         safetensors_header(path)
     else:
         raise WeightsError(
-            f"{path}: architecture '{architecture}' cannot be checked; known is '{OMNIVGGT}', and "
-            "'' checks the format only"
+            f"{path}: architecture '{architecture}' cannot be checked; known are '{OMNIVGGT}' and "
+            f"'{FCCLIP}', and '' checks the format only"
         )
     if not hash_file:
         return ""
@@ -349,6 +357,24 @@ def _checked_file(
             "file; copy it again, or add it under a name of its own"
         )
     return digest
+
+
+def _check_fcclip(path: Path) -> None:
+    header = safetensors_header(path)
+    try:
+        expected = tensor_shapes(read_configuration(path.parent))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be checked: {error}") from error
+    stored = {key: tuple(of["shape"]) for key, of in header.items() if key != "__metadata__"}
+    odd = sorted(
+        key for key in stored.keys() | expected.keys() if stored.get(key) != expected.get(key)
+    )
+    if odd:
+        raise WeightsError(
+            f"{path} does not fit config.json beside it: {len(odd)} tensors are absent, unknown or "
+            f"of another shape, the first is '{odd[0]}' ({stored.get(odd[0])} in the file, "
+            f"{expected.get(odd[0])} expected); take both files from one place"
+        )
 
 
 def _sha256(file: Any) -> str:  # noqa: ANN401 - any binary reader

@@ -12,19 +12,17 @@ from pickle import UnpicklingError
 from safetensors import SafetensorError
 
 from sensorium.configuration import parameter
-from sensorium.models.fcclip import FCCLIP, FCCLIPConfig, load_checkpoint
+from sensorium.models.fcclip import FCCLIP, FCCLIP_SMALL, FCCLIPConfig, load_checkpoint
 from sensorium.models.fcclip.loading import read_state
 
+PUBLISHED = (
+    "the published model: 'weights.clip' is the OpenCLIP file of convnext_large_d_320 (tag "
+    "laion2b_s29b_b131k_ft_soup: open_clip_pytorch_model.bin or open_clip_model.safetensors), "
+    "'weights.head' the FC-CLIP checkpoint (fcclip_cocopan.pth of bytedance/fc-clip)"
+)
 LEGAL_NOTE = (
     "FC-CLIP's code and checkpoint are Apache-2.0, the OpenCLIP weights MIT (LAION-2B); US patent "
     "application 20250045929 describes the method: clear the use of it for yourself"
-)
-MISSING_WEIGHTS = (
-    "no weights are given, none are shipped and nothing is downloaded: set 'weights.clip' to the "
-    "OpenCLIP file of convnext_large_d_320 (tag laion2b_s29b_b131k_ft_soup: "
-    "open_clip_pytorch_model.bin or open_clip_model.safetensors) and 'weights.head' to the FC-CLIP "
-    "checkpoint (fcclip_cocopan.pth of bytedance/fc-clip), or set 'weights.directory' to a "
-    f"directory with config.json and model.safetensors. {LEGAL_NOTE}"
 )
 
 
@@ -34,13 +32,14 @@ class WeightsRefused(ValueError):  # noqa: N818 - an answer, not a fault
 
 @dataclass(frozen=True)
 class WeightsConfiguration:
-    """Which files."""
+    """Which files; none of them is the shipped fcclip-small."""
 
     clip: str = parameter("", "OpenCLIP weights of the published model (.safetensors, .bin, .pth).")
     head: str = parameter("", "FC-CLIP checkpoint of the published model (.pth, .safetensors).")
     directory: str = parameter(
-        "", "Directory with config.json and model.safetensors, instead of clip and head."
-    )
+        "", "Directory with config.json and model.safetensors, instead of clip and head; "
+        "with all three empty the shipped fcclip-small, which knows rendered rooms only."
+    )  # fmt: skip
 
 
 def load_weights(
@@ -49,22 +48,22 @@ def load_weights(
     """Load the model that a configuration names.
 
     Args:
-        configuration: Paths; ``~`` is the home directory.
+        configuration: Paths; ``~`` is the home directory. Without any, fcclip-small is loaded.
         text_cache_dir: Where text embeddings are kept between runs; None for memory only.
         short_edge_px: Pictures are resized to this short edge; 0 as the model was published.
 
     Raises:
-        WeightsRefused: Nothing is named, too much is named, or a file is absent, damaged or of
-            another model.
+        WeightsRefused: Too much or too little is named, or a file is absent, damaged or of another
+            model.
     """
     named = {name: Path(text).expanduser() for name, text in vars(configuration).items() if text}
     if not named:
-        raise WeightsRefused(MISSING_WEIGHTS)
+        named = {"directory": FCCLIP_SMALL}
     if set(named) not in ({"directory"}, {"clip", "head"}):
         given = " and ".join(f"'weights.{name}'" for name in named)
         raise WeightsRefused(
             f"{given} given; give 'weights.clip' together with 'weights.head', or "
-            "'weights.directory' alone"
+            f"'weights.directory' alone, or nothing for fcclip-small ({PUBLISHED}). {LEGAL_NOTE}"
         )
     for name, path in named.items():
         if not path.exists():

@@ -31,11 +31,11 @@ def failure_of(graph, **parameters):
     return text
 
 
-def test_without_weights_the_node_says_which_and_under_which_licence(graph):
-    text = failure_of(graph)
+def test_half_of_the_weights_is_refused_with_all_choices_and_licences(graph):
+    text = failure_of(graph, **{"weights.clip": "/somewhere/open_clip_model.safetensors"})
     for part in (
         "'weights.clip'", "'weights.head'", "'weights.directory'", "convnext_large_d_320",
-        "laion2b_s29b_b131k_ft_soup", "fcclip_cocopan.pth", "nothing is downloaded", "Apache-2.0",
+        "laion2b_s29b_b131k_ft_soup", "fcclip_cocopan.pth", "fcclip-small", "Apache-2.0",
         "20250045929",
     ):  # fmt: skip
         assert part in text

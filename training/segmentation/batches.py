@@ -17,6 +17,8 @@ from sensorium.models.fcclip import FCCLIPConfig
 MASK_STRIDE = 4
 # Fewer pixels than this at mask resolution are no segment worth learning.
 SMALLEST_SEGMENT = 4.0
+# Sides of photos inside views, at mask resolution.
+SMALLEST_PHOTO, LARGEST_PHOTO = 9, 16
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class Segments:
     Attributes:
         masks: float (N, H/4, W/4), share of each cell that the segment covers.
         facts: Facts of each segment.
+        photos: So many segments at the end are the rectangles of photos that were put in.
     """
 
     masks: Tensor
     facts: list[Facts]
+    photos: int = 0
 
 
 class Pictures:
@@ -118,6 +122,48 @@ def draw_views(
         images.append(_resized(image, size))
         segments.append(_segments(np.ascontiguousarray(ids), shard.facts[index], size))  # type: ignore[arg-type]
     return torch.cat(images), segments
+
+
+def put_photos(
+    images: Tensor,
+    segments: list[Segments],
+    pictures: Pictures,
+    count: int,
+    random: np.random.Generator,
+) -> list[Segments]:
+    """Put small photos into windows of views, in place, and return the segments that result.
+
+    A photo has a caption and no mask. In a view it is pooled inside its rectangle, so that names
+    with captions alone are met among surroundings too, at the size that things have in views.
+
+    Args:
+        images: (B, 3, H, W) in 0..255.
+        segments: Segments of each.
+        pictures: The photos.
+        count: Photos for each window.
+        random: Draws everything.
+    """
+    height, width = images.shape[-2:]
+    result = []
+    for image, of in zip(images, segments, strict=True):
+        masks, facts = of.masks.clone(), list(of.facts)
+        rectangles: list[Tensor] = []
+        for _ in range(count):
+            size = MASK_STRIDE * int(random.integers(SMALLEST_PHOTO, LARGEST_PHOTO + 1))
+            photo, photo_facts = draw_photos(pictures, 1, size, random)
+            top = MASK_STRIDE * int(random.integers((height - size) // MASK_STRIDE + 1))
+            left = MASK_STRIDE * int(random.integers((width - size) // MASK_STRIDE + 1))
+            rectangle = torch.zeros(masks.shape[1:])
+            rows, columns = (
+                slice(x // MASK_STRIDE, (x + size) // MASK_STRIDE) for x in (top, left)
+            )
+            rectangle[rows, columns] = 1
+            image[:, top : top + size, left : left + size] = photo[0]
+            masks = masks * (1 - rectangle)
+            rectangles = [*(r * (1 - rectangle) for r in rectangles), rectangle]
+            facts += photo_facts
+        result.append(Segments(torch.cat((masks, torch.stack(rectangles))), facts, count))
+    return result
 
 
 def normalised(images: Tensor, config: FCCLIPConfig, random: np.random.Generator) -> Tensor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -69,18 +71,21 @@ class Checkpoint:
         if not now and time.monotonic() - self._saved < SAVE_EVERY_S:
             return False
         self._saved = time.monotonic()
-        partial = self._path.with_suffix(".partial")
-        torch.save(
-            {
-                "model": self._model.state_dict(),
-                "optimiser": self._optimiser.state_dict(),
-                "spent_s": budget.spent_s,
-                "step": step,
-            },
-            partial,
-        )
-        partial.replace(self._path)
+        state = {
+            "model": self._model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "spent_s": budget.spent_s,
+            "step": step,
+        }
+        write_tensors(state, self._path)
         return True
+
+
+def write_tensors(state: Mapping[str, Any], path: Path) -> None:
+    """Write a file that appears only when it is whole."""
+    partial = path.with_name(f"{path.name}.partial")
+    torch.save(state, partial)
+    partial.replace(path)
 
 
 def say(text: str) -> None:

@@ -2,9 +2,12 @@
 
 Run: python training/segmentation/train_clip.py DATA clip.pt --minutes 36 [--resume]
 
-A photo is pooled as a whole and compared with captions; a segment of a view is pooled inside its
-mask, exactly as FC-CLIP pools a predicted mask. Names that are held out from masks are learned from
-photos alone: captions with such a name are no alternatives for segments.
+A photo is pooled as a whole, or, put into a view, inside its rectangle; a segment of a view is
+pooled inside its mask, exactly as FC-CLIP pools a predicted mask. Names held out from masks
+are learned from photos alone: captions with such a name are no alternatives for segments.
+
+With --projection-only the trunk and the text tower stay as they are and only the projection of
+pooled features goes on learning: a trained head still fits, because it does not use the projection.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from batches import Pictures, Segments, draw_photos, draw_views, normalised
+from batches import Pictures, Segments, draw_photos, draw_views, normalised, put_photos
 from captions import caption, description, draw_granularity, names_held_out, other_phrases
 from progress import Budget, Checkpoint, say
 from scene_pictures import Facts
@@ -36,6 +39,7 @@ WEIGHT_DECAY = 0.02
 OTHER_PHRASES = 40
 VIEWS, VIEW_PX = 6, (160, 192)
 VIEW_SCALES = (0.6, 1.1)
+PHOTOS_PER_VIEW = 4
 # Side of the photos of a step -> how many of them.
 PHOTOS = {32: 96, 64: 44, 96: 22}
 PHOTO_CHANCES = (0.35, 0.5, 0.15)
@@ -55,18 +59,23 @@ def untrained_clip(config: FCCLIPConfig) -> CLIP:
 
 def embed_segments(
     clip: CLIP, images: Tensor, segments: list[Segments]
-) -> tuple[Tensor, list[Facts]]:
-    """Pool each segment that reaches the last feature map: (N, D) and the facts of the N."""
+) -> tuple[Tensor, list[Facts], list[bool]]:
+    """Pool each segment that reaches the last feature map.
+
+    Returns:
+        (N, D), the facts of the N, and which of them are photos.
+    """
     dense = clip.visual.trunk(images)[-1].permute(0, 3, 1, 2)
-    pooled, facts = [], []
+    pooled, facts, photos = [], [], []
     for features, of in zip(dense, segments, strict=True):
         rows = pool_by_mask(features[None], (of.masks - 0.5)[None])[0]
         # An empty mask pools exact zeros, which say nothing.
-        for row, fact in zip(rows, of.facts, strict=True):
+        for i, row in enumerate(rows):
             if bool(row.detach().abs().sum() > 0):
                 pooled.append(row)
-                facts.append(fact)
-    return clip.visual.project(torch.stack(pooled)), facts
+                facts.append(of.facts[i])
+                photos.append(i >= len(rows) - of.photos)
+    return clip.visual.project(torch.stack(pooled)), facts, photos
 
 
 def embed_texts(clip: CLIP, tokenizer: Tokenizer, texts: list[str]) -> Tensor:
@@ -83,17 +92,17 @@ def contrast(
     phrases: Sequence[str],
     texts: Tensor,
     candidates: Sequence[str],
-    photos: int,
+    photos: Sequence[bool],
     scale: Tensor,
 ) -> tuple[Tensor, float]:
     """Contrast pictures with captions in both directions.
 
     Args:
-        images: (N, D) of length one; photos first.
+        images: (N, D) of length one.
         phrases: What each picture shows.
         texts: (M, D) of length one.
         candidates: The phrase of each text, all different.
-        photos: How many of the pictures are photos.
+        photos: Which of the pictures are photos.
         scale: Scale of the logits.
 
     Returns:
@@ -103,7 +112,7 @@ def contrast(
     target = torch.tensor([index[phrase] for phrase in phrases])
     logits = scale * images @ texts.T
     unmasked = torch.tensor([names_held_out(phrase) for phrase in candidates])
-    forbidden = unmasked & (torch.arange(len(images)) >= photos)[:, None]
+    forbidden = unmasked & ~torch.tensor(photos)[:, None]
     logits = logits.masked_fill(forbidden, -1e4)
     loss = functional.cross_entropy(logits, target)
     matches = functional.one_hot(target, len(candidates)).T.to(logits.dtype)
@@ -159,8 +168,12 @@ class ClipTraining:
         size_px = int(random.choice(list(PHOTOS), p=PHOTO_CHANCES))
         photos, facts = draw_photos(self._photos, PHOTOS[size_px], size_px, random)
         views, segments = draw_views(self._views, VIEWS, VIEW_PX, random, VIEW_SCALES)
+        segments = put_photos(views, segments, self._photos, PHOTOS_PER_VIEW, random)
         seen = clip.encode_image(normalised(photos, config, random))
-        inside, more_facts = embed_segments(clip, normalised(views, config, random), segments)
+        inside, more_facts, are_photos = embed_segments(
+            clip, normalised(views, config, random), segments
+        )
+        are_photos = [*[True] * len(photos), *are_photos]
         images = functional.normalize(torch.cat((seen, inside)), dim=-1)
         facts = [*facts, *more_facts]
         attributes = draw_granularity(random)
@@ -175,11 +188,11 @@ class ClipTraining:
             [f["category"] for f in facts],
             embedded[: len(NAMES)],
             NAMES,
-            len(photos),
+            are_photos,
             scale,
         )
         phrases_loss, phrases_right = contrast(
-            images, phrases, embedded[len(NAMES) :], candidates, len(photos), scale
+            images, phrases, embedded[len(NAMES) :], candidates, are_photos, scale
         )
         return Step(names_loss + phrases_loss, names_right, phrases_right)
 
@@ -191,11 +204,19 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--minutes", type=float, default=36.0)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument(
+        "--projection-only", type=Path, metavar="TRAINED", help="goes on with this trained CLIP"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = small_config()
     clip = untrained_clip(config)
+    if arguments.projection_only:
+        clip.load_state_dict(torch.load(arguments.projection_only, weights_only=True)["model"])
+        clip.requires_grad_(False)
+        clip.visual.head.requires_grad_(True)
+        clip.visual.trunk.head.requires_grad_(True)
     optimiser = torch.optim.AdamW(
         clip.parameters(), lr=0.0, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
     )

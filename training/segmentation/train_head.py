@@ -17,7 +17,7 @@ import torch
 from batches import Pictures, Segments, draw_views, normalised
 from deformable_training import cheap_gradients
 from head_loss import ClassTable, Target, head_loss
-from progress import Budget, Checkpoint, say
+from progress import Budget, Checkpoint, say, write_tensors
 from scene_pictures import VIEW_PX, Facts
 from small_config import small_config
 from torch import Tensor, nn
@@ -204,9 +204,9 @@ def main() -> None:
             sums = {}
             views.refresh()
         if checkpoint.save(budget, step):
-            torch.save(averaged, average_path)
+            write_tensors(averaged, average_path)
     checkpoint.save(budget, step, now=True)
-    torch.save(averaged, average_path)
+    write_tensors(averaged, average_path)
     say(f"done: {step} steps")
 
 
