@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from sensorium.cli import evaluate_geometry, evaluate_segmentation
+from sensorium.cli import evaluate_geometry, evaluate_policy, evaluate_segmentation
 
 # One module per subject; each has `add_parser(subjects)`.
-SUBJECTS: tuple[ModuleType, ...] = (evaluate_geometry, evaluate_segmentation)
+SUBJECTS: tuple[ModuleType, ...] = (evaluate_geometry, evaluate_policy, evaluate_segmentation)
 
 
 def add_parsers(commands: Any) -> None:  # noqa: ANN401 - argparse's sub-parser type is private

@@ -49,12 +49,10 @@ def attention_weights(logits: Tensor, valid: Tensor) -> Tensor:
     Returns:
         (B, heads, N), summing to 1 or, without a valid place, to 0.
     """
-    mask = valid[:, None, :]
-    logits = logits.masked_fill(mask == 0, -torch.inf)
-    highest = logits.amax(-1, keepdim=True)
-    highest = torch.where(highest.isfinite(), highest, torch.zeros_like(highest))
-    share = (logits - highest).exp() * mask
-    return share / share.sum(-1, keepdim=True).clamp(min=1e-12)
+    mask = valid[:, None, :] == 0
+    # Far below any logit, yet finite: without a valid place the softmax is no NaN.
+    weights = logits.masked_fill(mask, -1e9).softmax(-1)
+    return weights * valid.amax(1)[:, None, None]
 
 
 class PlaceEncoder(nn.Module):
