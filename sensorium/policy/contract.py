@@ -77,6 +77,10 @@ class Picture:
     type: str = parameter("rgbd_frame", "Type of its messages.", choices=PICTURE_TYPES)
     max_age_s: float = parameter(0.2, "Oldest stamp [s].", minimum=0.001, maximum=60.0)
     max_silence_s: float = parameter(0.2, "Longest silence [s].", minimum=0.001, maximum=60.0)
+    align: str = parameter(
+        "newest", "The newest picture, or the one nearest to the tokens' stamp: where tokens are "
+        "made from this camera.", choices=ALIGNMENTS,
+    )  # fmt: skip
     size_px: tuple[int, ...] = parameter(
         (), "Height and width to which pictures are resized (mean over areas) [px]; empty for as "
         "they are.", minimum=1, maximum=8192,

@@ -14,9 +14,6 @@ from sensorium.policy.rejections import Reason, Rejection
 
 __all__ = ["InputRule", "Observation", "ObservationBuffer"]
 
-# A second of joint states at 500 Hz: longer than pictures take to become tokens.
-_PAST_VALUES = 500
-
 
 @dataclass(frozen=True)
 class InputRule:
@@ -27,24 +24,24 @@ class InputRule:
         max_silence_ns: Longest time since a message was received; catches a driver that
             stamps its messages wrongly or a clock that stands still.
         synchronized: Whether the stamp takes part in the skew rule; false for what changes slowly.
-        nearest: Take, of the last values, the one whose stamp is nearest to the other synchronized
-            inputs: for joint states, which come more often than pictures and sooner than tokens.
-            Age and silence are those of the newest value.
+        past_values: With a number, take of so many last values the one whose stamp is nearest to
+            the inputs that are not aligned: for joint states and pictures, which come sooner than
+            what is made of them. Age and silence are those of the newest value. 0 takes the newest.
 
     Raises:
-        ValueError: A duration is not positive.
+        ValueError: A duration is not positive or ``past_values`` is negative.
     """
 
     max_age_ns: int
     max_silence_ns: int
     synchronized: bool = True
-    nearest: bool = False
+    past_values: int = 0
 
     def __post_init__(self) -> None:
-        if self.max_age_ns <= 0 or self.max_silence_ns <= 0:
+        if self.max_age_ns <= 0 or self.max_silence_ns <= 0 or self.past_values < 0:
             raise ValueError(
                 f"max_age_ns {self.max_age_ns} and max_silence_ns {self.max_silence_ns} must be "
-                "positive"
+                f"positive, past_values {self.past_values} not negative"
             )
 
 
@@ -97,7 +94,9 @@ class ObservationBuffer:
         self._clock_tolerance_ns = clock_tolerance_ns
         self._inputs: dict[str, _Input] = {}
         self._past: dict[str, deque[_Input]] = {
-            name: deque(maxlen=_PAST_VALUES) for name, rule in self._rules.items() if rule.nearest
+            name: deque(maxlen=rule.past_values)
+            for name, rule in self._rules.items()
+            if rule.past_values
         }
 
     def put(self, name: str, value: NDArray[Any], *, stamp_ns: int, received_ns: int) -> None:
@@ -165,7 +164,7 @@ class ObservationBuffer:
         fixed = [
             item.stamp_ns
             for name, item in self._inputs.items()
-            if self._rules[name].synchronized and not self._rules[name].nearest
+            if self._rules[name].synchronized and not self._rules[name].past_values
         ]
         if not fixed:
             return self._inputs

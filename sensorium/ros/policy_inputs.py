@@ -38,6 +38,10 @@ from sensorium.ros.worker import NewestOnlyWorker
 CHAIN = "chain"
 """Entry of an observation: positions of the kinematic chain's joints. Not shown to the policy."""
 
+# A second of joint states at 500 Hz; as long as pictures take to become tokens.
+_PAST_JOINT_STATES = 500
+_PAST_PICTURES = 10
+
 _Values = Mapping[str, NDArray[Any]]
 # Reads a message: (stamp [ns], values by name).
 _Reader = Callable[[Any], tuple[int, _Values]]
@@ -100,10 +104,8 @@ class PolicyInputs:
 
     def observe(self) -> Observation | list[Rejection]:
         """Return the observation of this moment, or every reason why there is none."""
-        now_ns = self._now_ns()
         with self._lock:
-            self._note_time(now_ns)
-            found = self._buffer.observe(now_ns)
+            found = self._buffer.observe(self._noted_time())
             if isinstance(found, Observation):
                 return found
             # The newest refusal of an input is why it is missing or old.
@@ -137,13 +139,14 @@ class PolicyInputs:
         if names:
             rule = InputRule(
                 _ns(joints.max_age_s), _ns(joints.max_silence_s) + tolerance_ns,
-                nearest=joints.align == "nearest",
+                past_values=_PAST_JOINT_STATES if joints.align == "nearest" else 0,
             )  # fmt: skip
             self._rules.update(dict.fromkeys(names, rule))
             self._listen(JointState, joints.topic, names, self._read_joints, depth=20)
         for name, picture in contract.pictures.items():
             if name in needed:
-                self._rules[name] = _rule(picture)
+                past = _PAST_PICTURES if picture.align == "nearest" else 0
+                self._rules[name] = replace(_rule(picture), past_values=past)
                 store = self._storing(_picture_reader(name, picture), (name,))
                 self.sources.append(
                     open_color_input(
@@ -199,7 +202,7 @@ class PolicyInputs:
             self._problems.update(dict.fromkeys(names, str(refusal)))
             return
         with self._lock:
-            self._note_time(received_ns)
+            self._noted_time()
             for name, value in values.items():
                 self._problems.pop(name, None)
                 self._buffer.put(name, value, stamp_ns=stamp_ns, received_ns=received_ns)
@@ -208,14 +211,20 @@ class PolicyInputs:
     def _report(self, item: tuple[_Reader, tuple[str, ...], Any, int], error: Exception) -> None:
         self._rejections.add("input_failed", f"{item[1][0]}: {error!r}")
 
-    def _note_time(self, now_ns: int) -> None:
-        """Forget everything when the clock went back: its stamps belong to another time."""
+    def _noted_time(self) -> int:
+        """The present time; forgets everything when the clock went back, as stamps then lie.
+
+        Read while the lock is held: another thread's older reading would look like a clock that
+        went back.
+        """
+        now_ns = self._now_ns()
         if now_ns < self._newest_ns - _ns(self._contract.general.clock_tolerance_s):
             self.clock_restarts += 1
             self._buffer.reset()
             self._transforms.clear()
             self._newest_ns = now_ns
         self._newest_ns = max(self._newest_ns, now_ns)
+        return now_ns
 
     def _problem_of(self, rejection: Rejection) -> str:
         if rejection.reason not in (Reason.OBSERVATION_MISSING, Reason.OBSERVATION_STALE):

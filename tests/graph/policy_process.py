@@ -32,7 +32,7 @@ def spoil(fault, chunk):
     elif fault == "wild":
         chunk[3:] += np.where(chunk[3:] > 0, -0.7, 0.7)
     elif fault == "late":
-        time.sleep(1.5)
+        time.sleep(3.0)
     elif fault == "raise":
         raise RuntimeError("the network broke")
     elif fault != "fine":

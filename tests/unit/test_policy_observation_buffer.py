@@ -112,7 +112,7 @@ def test_unknown_features_and_senseless_rules_are_refused(inputs):
 
 def test_joint_states_are_taken_at_the_stamp_of_the_slow_inputs():
     inputs = ObservationBuffer(
-        {IMAGE: InputRule(200 * MS, 200 * MS), STATE: InputRule(50 * MS, 50 * MS, nearest=True)},
+        {IMAGE: InputRule(200 * MS, 200 * MS), STATE: InputRule(50 * MS, 50 * MS, past_values=100)},
         max_skew_ns=5 * MS,
     )
     inputs.put(IMAGE, np.zeros(1), stamp_ns=NOW_NS - 103 * MS, received_ns=NOW_NS)
