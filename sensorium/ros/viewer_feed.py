@@ -216,9 +216,13 @@ class ViewerFeed:
         frame_id, stamp_ns = message.header.frame_id, _stamp(message)
         if labelled:
             self._labelled_ns[frame_id] = stamp_ns
-        elif abs(stamp_ns - self._labelled_ns.get(frame_id, 0)) < _LABELS_HOLD_NS:
+        elif self._has_labels(frame_id, stamp_ns):
             return
         self._show_cloud(frame_id, message, labelled=labelled)
+
+    def _has_labels(self, frame_id: str, stamp_ns: int) -> bool:
+        labelled_ns = self._labelled_ns.get(frame_id)
+        return labelled_ns is not None and abs(stamp_ns - labelled_ns) < _LABELS_HOLD_NS
 
     def _draw_map(self, message: PointCloud2) -> None:
         self._show_cloud("fused map", message, labelled=False)

@@ -119,9 +119,10 @@ class Panel:
         stamps = [state.stamp_ns for state in inputs if state.stamp_ns is not None]
         newest = stamp_text(max(stamps)) if stamps else "none yet"
         rows = "".join(
-            f"<tr><td>{_text(state.what)}</td><td>{_text(state.topic)}</td>"
-            f"<td style='text-align:right'>{state.rate_hz:.1f} Hz</td>"
-            f"<td style='text-align:right'>{_age(state.age_s)}</td></tr>"
+            f"<tr><td>{_text(state.what)}</td>"
+            f"<td style='overflow-wrap:anywhere'>{_text(state.topic)}</td>"
+            f"<td style='text-align:right;white-space:nowrap'>{state.rate_hz:.1f} Hz</td>"
+            f"<td style='text-align:right;white-space:nowrap'>{_age(state.age_s)}</td></tr>"
             for state in inputs
             if state.age_s is not None
         )

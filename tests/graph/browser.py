@@ -3,7 +3,9 @@
 import base64
 import itertools
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -39,18 +41,18 @@ class Browser:
     def __init__(self, window):
         from websockets.sync.client import connect
 
-        self._folder = tempfile.TemporaryDirectory(prefix="sensorium_chromium_")
+        self._folder = tempfile.mkdtemp(prefix="sensorium_chromium_")
         self._process = subprocess.Popen(
             [chromium(), *_OPTIONS, f"--window-size={window[0]},{window[1]}",
-             f"--user-data-dir={self._folder.name}", "about:blank"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+             f"--user-data-dir={self._folder}", "about:blank"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        port_file = Path(self._folder.name) / "DevToolsActivePort"
+        port_file = Path(self._folder) / "DevToolsActivePort"
         wait_until(lambda: port_file.exists() and port_file.read_text(), "Chromium does not start")
         port = port_file.read_text().split()[0]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30) as answer:
             (page,) = [t for t in json.load(answer) if t["type"] == "page"]
-        self._socket = connect(page["webSocketDebuggerUrl"], max_size=None)
+        self._socket = connect(page["webSocketDebuggerUrl"], max_size=None, ping_interval=None)
         self._numbers = itertools.count(1)
         self.requested = []
         self.opened_s = 0.0
@@ -62,11 +64,14 @@ class Browser:
 
     def __exit__(self, *_):
         self._socket.close()
-        self._process.kill()
+        # Its children would go on writing into the folder.
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        # Its children may still write for a moment.
-        shutil.rmtree(self._folder.name, ignore_errors=True)
-        self._folder._finalizer.detach()
+        wait_until(self._folder_is_gone, "Chromium's folder stays")
+
+    def _folder_is_gone(self):
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return not Path(self._folder).exists()
 
     def open(self, url):
         self.opened_s = time.monotonic()
@@ -126,9 +131,9 @@ class Browser:
     def _call(self, method, **parameters):
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        deadline = time.monotonic() + 60.0
+        deadline = time.monotonic() + 120.0
         while time.monotonic() < deadline:
-            message = json.loads(self._socket.recv(timeout=60.0))
+            message = json.loads(self._socket.recv(timeout=120.0))
             if message.get("id") == number:
                 assert "error" not in message, message
                 return message["result"]

@@ -146,6 +146,11 @@ def test_every_kind_of_message_is_shown(viewer):
     assert HOSTILE not in viewer.html()
 
 
+def test_a_cloud_at_the_beginning_of_simulated_time_is_shown(viewer):
+    cloud = cloud_from_points(np.ones((4, 4, 3), np.float32), 100_000_000, "map")
+    viewer.until(cloud, "/geometry/points", lambda: viewer.node_named("/clouds/map"))
+
+
 def test_what_is_broken_is_counted_and_the_rest_is_still_shown(viewer):
     points = np.ones((4, 4, 3), np.float32)
     broken_cloud = cloud_from_points(points, now_ns(), "map")
