@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sensorium.policy.evaluation import EpisodeResult
+    from sensorium.policy.evaluation_rows import Row, Trial
 
 # What is imported here must stay light: torch and MuJoCo are imported when the command runs.
 DEFAULT_ROWS = "geometry,no_geometry,wrong_instruction,shuffled_tokens,held_out_paraphrases"
 _SHIPPED = "the shipped policy"
+_TOLD_EVERY_S = 10.0
 
 
 def add_parser(subjects: Any) -> None:  # noqa: ANN401 - argparse's sub-parser type is private
@@ -43,45 +50,74 @@ def add_parser(subjects: Any) -> None:  # noqa: ANN401 - argparse's sub-parser t
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from sensorium.policy.evaluation import FIRST_SEED, EpisodeResult, LibraryLoop, run_row, summary
+    from sensorium.policy.evaluation import FIRST_SEED, summary, trials
     from sensorium.policy.evaluation_report import Report
     from sensorium.policy.evaluation_rows import chosen_rows
-    from sensorium.policy.shipped import load_for_row
 
     rows = chosen_rows([name for name in arguments.rows.split(",") if name])
-    if arguments.through_ros:
-        from sensorium.cli.evaluate_policy_graph import run_through_ros
-
-        return run_through_ros(arguments, rows)
     first_seed = FIRST_SEED if arguments.first_seed is None else arguments.first_seed
-    report = Report(arguments.output, "one process, no ROS")
+    how = "nodes over ROS 2 in lockstep" if arguments.through_ros else "one process, no ROS"
+    report = Report(arguments.output, how)
+    run_row = _through_ros if arguments.through_ros else _in_process
     for row in rows:
-        directory, policy = load_for_row(
-            row, arguments.checkpoint, arguments.checkpoint_without_geometry
-        )
-        loop = LibraryLoop(policy, row, arguments.action_steps)
+        given = (arguments.checkpoint, arguments.checkpoint_without_geometry)
+        asked = trials(row, arguments.episodes, first_seed)
+        directory, outcomes = run_row(row, given, arguments.action_steps, asked)
         results: list[EpisodeResult] = []
         started = told = time.monotonic()
-        for result in run_row(loop, arguments.episodes, first_seed):
+        for result in outcomes:
             results.append(result)
-            if time.monotonic() - told > 10:
+            if time.monotonic() - told > _TOLD_EVERY_S:
                 told = time.monotonic()
                 done = sum(one.success for one in results)
                 print(f"  {row.name}: {done} of {len(results)}", flush=True)
-        report.add(
-            summary(results), results, directory,
-            {
-                "meaning": row.meaning, "first_seed": first_seed,
-                "action_steps": arguments.action_steps,
-                "seconds": round(time.monotonic() - started, 1),
-            },
-        )  # fmt: skip
-        table = report.row(row.name)
-        low, high = (100 * value for value in table["ci95"])
-        print(
-            f"{row.name}: {100 * table['success']:.1f} % ({low:.0f} to {high:.0f}) of "
-            f"{table['episodes']} {table['skills']}",
-            flush=True,
-        )
+        conditions = {
+            "meaning": row.meaning, "first_seed": first_seed,
+            "action_steps": arguments.action_steps,
+            "seconds": round(time.monotonic() - started, 1),
+        }  # fmt: skip
+        report.add(summary(results), results, directory, conditions)
+        _print_row(report.row(row.name))
     print(f"written: {arguments.output} and {report.episodes_path}")
     return 0
+
+
+def _print_row(row: dict[str, Any]) -> None:
+    low, high = (100 * value for value in row["ci95"])
+    print(
+        f"{row['name']}: {100 * row['success']:.1f} % ({low:.0f} to {high:.0f}) of "
+        f"{row['episodes']}, {row['skills']}",
+        flush=True,
+    )
+
+
+def _in_process(
+    row: Row, given: tuple[Path | None, Path | None], action_steps: int, asked: Iterator[Trial]
+) -> tuple[Path, Iterator[EpisodeResult]]:
+    from sensorium.models.policy import load_policy
+    from sensorium.policy.evaluation import LibraryLoop
+    from sensorium.policy.shipped import checkpoint_for_row
+
+    directory = checkpoint_for_row(row, *given)
+    loop = LibraryLoop(load_policy(directory), row, action_steps)
+    return directory, map(loop.run, asked)
+
+
+def _through_ros(
+    row: Row, given: tuple[Path | None, Path | None], action_steps: int, asked: Iterator[Trial]
+) -> tuple[Path, Iterator[EpisodeResult]]:
+    from sensorium.cli.up import container_command, node_environment
+    from sensorium.demo.plan import free_domain
+    from sensorium.policy.shipped import checkpoint_for_row
+
+    if row.tokens:
+        raise ValueError(
+            f"row '{row.name}' changes tokens inside one process; no node does that between the "
+            "geometry node and the policy. Run it without --through-ros"
+        )
+    directory = checkpoint_for_row(row, *given)
+    os.environ.update(free_domain(os.environ))
+    os.environ.update(node_environment())
+    from sensorium.ros.policy_trials import run_trials
+
+    return directory, run_trials(row, directory, action_steps, asked, container_command)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from sensorium.models.policy import Policy
 from sensorium.policy.dataset_features import GEOMETRY, FrameFeatures
-from sensorium.policy.evaluation_rows import Row, other_task
+from sensorium.policy.evaluation_rows import Row, Trial, trial
 from sensorium.policy.kinematics import Unreachable
 from sensorium.tabletop.layout import random_layout
-from sensorium.tabletop.tasks import TASKS
 from sensorium.tabletop.world import TabletopWorld
 
 __all__ = [
-    "FIRST_SEED", "EpisodeResult", "LibraryLoop", "run_row", "success_interval", "summary",
+    "FIRST_SEED", "EpisodeResult", "LibraryLoop", "result_of", "success_interval", "summary",
+    "trials",
 ]  # fmt: skip
 
 FIRST_SEED = 500_000_000
@@ -102,26 +102,20 @@ class LibraryLoop:
         side = math.isqrt(count)
         self._features = FrameFeatures(side, count // side)
 
-    def run(self, seed: int, task: str) -> EpisodeResult:
+    def run(self, trial: Trial) -> EpisodeResult:
         """One episode."""
-        world, row = self._world, self._row
-        episode = world.reset(seed, task, row.phrase)
-        instruction = episode.instruction
-        if row.wrong_instruction:
-            instruction = other_task(episode.task, seed).all_phrases[episode.phrase]
+        world = self._world
+        world.reset(trial.seed, trial.task.name, trial.phrase)
         self._policy.reset()
         while not world.done:
-            observation, tip_m = self._observe(seed)
-            observation["task"] = instruction
+            observation, tip_m = self._observe(trial.seed)
+            observation["task"] = trial.instruction
             chunk = self._policy.predict_action_chunk(observation)
             for action in chunk[: self._n_action_steps]:
                 self._execute(tip_m + action[:3], float(action[3]))
                 if world.done:
                     break
-        return EpisodeResult(
-            row.name, seed, episode.task.name, episode.phrase, instruction, world.success,
-            world.steps,
-        )  # fmt: skip
+        return result_of(self._row, trial, world.success, world.steps)
 
     def _execute(self, target_m: NDArray[np.float64], gripper: float) -> None:
         world = self._world
@@ -152,8 +146,15 @@ class LibraryLoop:
         return dict(made), tip_m
 
 
-def run_row(loop: LibraryLoop, episodes: int, first_seed: int) -> Iterator[EpisodeResult]:
-    """Episodes of consecutive seeds; tasks take turns.
+def result_of(row: Row, trial: Trial, success: bool, steps: int) -> EpisodeResult:
+    """The line of one episode."""
+    return EpisodeResult(
+        row.name, trial.seed, trial.task.name, trial.phrase, trial.instruction, success, steps
+    )
+
+
+def trials(row: Row, episodes: int, first_seed: int = FIRST_SEED) -> Iterator[Trial]:
+    """The episodes of a row, of consecutive seeds.
 
     Raises:
         ValueError: The seeds are not reserved for evaluation.
@@ -163,11 +164,4 @@ def run_row(loop: LibraryLoop, episodes: int, first_seed: int) -> Iterator[Episo
             f"seed {first_seed} may have been used for demonstrations; evaluation seeds begin at "
             f"{FIRST_SEED}"
         )
-    for i in range(episodes):
-        yield loop.run(first_seed + i, TASKS[i % len(TASKS)].name)
-
-
-def json_lines(results: Iterable[EpisodeResult]) -> Iterator[Mapping[str, Any]]:
-    """The results as objects for the per-episode file."""
-    for result in results:
-        yield asdict(result)
+    return (trial(row, number, first_seed) for number in range(episodes))

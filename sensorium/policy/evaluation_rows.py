@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from sensorium.tabletop.options import CameraRange, TabletopOptions
 from sensorium.tabletop.tasks import COLORS, HELD_OUT_PHRASE, TASKS, TRAINING_PHRASE, Task
 
-__all__ = ["ROWS", "Row", "chosen_rows", "other_task"]
+__all__ = ["ROWS", "Row", "Trial", "chosen_rows", "other_task", "trial"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,31 @@ def chosen_rows(names: Sequence[str]) -> list[Row]:
     if unknown:
         raise ValueError(f"row '{unknown[0]}' is unknown; known rows: {', '.join(known)}")
     return [known[name] for name in names]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One episode of a row.
+
+    Attributes:
+        seed: Of the world.
+        task: What is judged.
+        phrase: Index of the sentence.
+        instruction: What the policy is told.
+    """
+
+    seed: int
+    task: Task
+    phrase: int
+    instruction: str
+
+
+def trial(row: Row, number: int, first_seed: int) -> Trial:
+    """Episode ``number`` of a row: tasks take turns, the sentence is drawn from the seed."""
+    seed, task = first_seed + number, TASKS[number % len(TASKS)]
+    phrase = task.phrase(row.phrase, np.random.default_rng((seed, 4)))
+    told = other_task(task, seed) if row.wrong_instruction else task
+    return Trial(seed, task, phrase, told.all_phrases[phrase])
 
 
 def other_task(task: Task, number: int) -> Task:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import sensorium.models.policy
-from sensorium.models.policy import Policy, load_policy
 from sensorium.policy.evaluation_rows import Row
 
-__all__ = ["checkpoint_directory", "load_for_row"]
+__all__ = ["checkpoint_directory", "checkpoint_for_row"]
 
 _WEIGHTS = Path(sensorium.models.policy.__file__).parent / "weights"
 _NAMES = {"geometry": "geo_tabletop", "no_geometry": "geo_tabletop_no_geometry"}
@@ -28,8 +27,7 @@ def checkpoint_directory(kind: str = "geometry") -> Path:
     return _WEIGHTS / _NAMES[kind]
 
 
-def load_for_row(row: Row, geometry: Path | None, no_geometry: Path | None) -> tuple[Path, Policy]:
+def checkpoint_for_row(row: Row, geometry: Path | None, no_geometry: Path | None) -> Path:
     """The checkpoint that a row measures: of the given folders or else the shipped one."""
     given = {"geometry": geometry, "no_geometry": no_geometry}[row.checkpoint]
-    directory = given or checkpoint_directory(row.checkpoint)
-    return directory, load_policy(directory)
+    return given or checkpoint_directory(row.checkpoint)

@@ -24,7 +24,7 @@ def cosine(table, first, second):
     ("word", "same", "other"),
     [
         ("raise", "lift", "touch"), ("elevate", "lift", "tap"), ("tap", "touch", "lift"),
-        ("grab", "grasp", "tap"), ("box", "cube", "tray"), ("crimson", "red", "blue"),
+        ("grab", "grasp", "tap"), ("box", "cube", "tray"), ("crimson", "red", "green"),
         ("transfer", "move", "touch"),
     ],
 )  # fmt: skip

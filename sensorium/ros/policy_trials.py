@@ -1,0 +1,92 @@
+"""Trials of a policy through the graph: world, geometry, policy and guards as nodes in lockstep."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import rclpy
+import yaml
+from rclpy.signals import SignalHandlerOptions
+
+from sensorium.bringup import NodePlan, read_plan
+from sensorium.policy.evaluation import EpisodeResult, result_of
+from sensorium.policy.evaluation_rows import Row, Trial
+from sensorium.processes import ManagedProcess, stop_all
+from sensorium.ros.episodes import EpisodeClient, EpisodeRequest
+from sensorium.share import parameter_file
+
+__all__ = ["run_trials", "trial_parameters"]
+
+_READY_S = 180.0
+_EPISODE_S = 600.0
+
+
+def trial_parameters(row: Row, checkpoint: Path, action_steps: int) -> dict[str, Any]:
+    """The shipped file `tabletop_policy` for one row.
+
+    Args:
+        row: The condition; its camera goes to the world.
+        checkpoint: Folder of the policy.
+        action_steps: Control steps from one observation to the next.
+    """
+    text = parameter_file("tabletop_policy").read_text(encoding="utf-8")
+    parameters: dict[str, Any] = yaml.safe_load(text)
+    world = parameters["/**/tabletop_world"]["ros__parameters"]
+    world |= {"mode": "lockstep", "lockstep_steps": action_steps, "lockstep_timeout_s": 60.0}
+    world["world"] = {"camera": asdict(row.camera)}
+    parameters["/**/policy"]["ros__parameters"]["checkpoint"] = str(checkpoint.resolve())
+    return parameters
+
+
+def run_trials(
+    row: Row,
+    checkpoint: Path,
+    action_steps: int,
+    trials: Iterator[Trial],
+    command: Callable[[list[NodePlan]], dict[str, list[str]]],
+) -> Iterator[EpisodeResult]:
+    """Starts the nodes and runs the trials one after the other.
+
+    Args:
+        row: The condition.
+        checkpoint: Folder of the policy.
+        action_steps: Control steps from one observation to the next.
+        trials: What to do.
+        command: Makes the commands of the processes from the plan of the nodes.
+
+    Raises:
+        EpisodeError: A node does not come up or does not answer; its log is named.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        file = folder / "parameters.yaml"
+        file.write_text(yaml.safe_dump(trial_parameters(row, checkpoint, action_steps)))
+        plans = read_plan(file, use_sim_time=True)
+        processes = [
+            ManagedProcess(name, words, dict(os.environ), folder / f"{name.strip('/')}.log")
+            for name, words in command(plans).items()
+        ]
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        node = rclpy.create_node("policy_trials")
+        client = EpisodeClient(node)
+        try:
+            for process in processes:
+                process.start()
+            client.wait_until_active([plan.fully_qualified_name for plan in plans], _READY_S)
+            client.wait_until_ready(_READY_S)
+            for trial in trials:
+                request = EpisodeRequest(
+                    trial.seed, trial.task.name, trial.phrase, trial.instruction
+                )
+                outcome = client.run(request, _EPISODE_S)
+                yield result_of(row, trial, outcome.success, outcome.steps)
+        finally:
+            client.close()
+            stop_all(processes)
+            node.destroy_node()
+            rclpy.try_shutdown()
