@@ -19,6 +19,7 @@ from sensorium.cli.up import node_commands
 from sensorium.demo.folder import OutputFolder
 from sensorium.demo.progress import Progress
 from sensorium.demo.run import Stopping, run_processes
+from sensorium.demo.signal_strip import signals_line
 from sensorium.share import parameter_file
 
 RESULTS, FRAMES = "closed_loop.json", "frames_{:02d}.npz"
@@ -43,6 +44,7 @@ class ClosedLoopRequest:
         episodes: (seed, task, phrase) of each.
         camera_topic: images for the film.
         overlay_topic: pictures of the segmentation, "" without one.
+        contact_topic: estimates of the network on the gripper's forces, "" without one.
         nodes: full names of all nodes, whose diagnostics are kept.
     """
 
@@ -50,6 +52,7 @@ class ClosedLoopRequest:
     episodes: tuple[tuple[int, str, int], ...]
     camera_topic: str
     overlay_topic: str
+    contact_topic: str
     nodes: tuple[str, ...]
 
     def to_json(self) -> str:
@@ -100,8 +103,9 @@ def run_closed_loop(
     plans = read_plan(path, use_sim_time=True)
     names = tuple(plan.fully_qualified_name for plan in plans)
     overlay = "/segmentation/overlay" if "/segmentation" in names else ""
+    contact = "/signal/contact" if "/signal" in names else ""
     request = ClosedLoopRequest(
-        str(results), EPISODES, "/camera/color/image_raw", overlay, names
+        str(results), EPISODES, "/camera/color/image_raw", overlay, contact, names
     )  # fmt: skip
     session = [sys.executable, "-m", "sensorium.ros.closed_loop_session", request.to_json()]
     run = run_processes(node_commands(plans), session, environment, folder.logs, progress, stopping)
@@ -156,4 +160,7 @@ def _table(values: dict[str, Any]) -> str:
     if values.get("labels"):
         labels = ", ".join(f"{name} {count}" for name, count in values["labels"].items())
         lines.append(f"  seen by the segmentation (pictures): {labels}")
+    contact = signals_line([e["signals"] for e in values["episodes"] if e.get("signals")])
+    if contact:
+        lines.append(contact)
     return "\n".join(lines)

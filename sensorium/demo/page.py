@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sensorium.demo.signal_strip import strip_svg
+
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
        color: #1c2330; background: #fbfbfd; }
@@ -71,6 +73,17 @@ def _closed_loop(values: Mapping[str, Any], folder: Path) -> list[str]:
             f"<td>{episode['chunks_rejected']}</td></tr>"
         )
     parts.append("</table>")
+    felt = [episode for episode in values["episodes"] if episode.get("signals")]
+    if felt:
+        parts.append(
+            "<h3>What the gripper felt: pressure on the fingers, below it the contact network's "
+            "probabilities and, as a thin bar, the truth</h3>"
+        )
+        parts += [
+            f"<figure>{strip_svg(episode['signals'])}<figcaption>"
+            f"{html.escape(episode['instruction'])}</figcaption></figure>"
+            for episode in felt
+        ]
     latencies = [chunk["latency_ms"] for chunk in values.get("chunks", [])]
     if latencies:
         parts.append("<h3>From observation to action, chunk by chunk [ms]</h3>")

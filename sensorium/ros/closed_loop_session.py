@@ -27,6 +27,7 @@ from sensorium.demo.session import SessionEvent
 from sensorium.ros.convert.image import color_from_image
 from sensorium.ros.episodes import EpisodeClient, EpisodeError, EpisodeRequest
 from sensorium.ros.qos import qos_profile
+from sensorium.ros.signal_log import SignalLog
 
 # Every network is loaded and warmed up before.
 _READY_S = 120.0
@@ -51,6 +52,11 @@ class ClosedLoopSession:
             base = request.overlay_topic.rpartition("/")[0]
             self._node.create_subscription(Image, request.overlay_topic, self._overlaid, best)
             self._node.create_subscription(Segments, f"{base}/segments", self._named, best)
+        self._signals = (
+            SignalLog(self._node, "/tabletop_world", request.contact_topic)
+            if request.contact_topic
+            else None
+        )
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._note, 50)
         self._node.create_subscription(ActionChunk, "/policy/chunk", self._proposed, 50)
         self._episodes = EpisodeClient(self._node)
@@ -73,7 +79,10 @@ class ClosedLoopSession:
             outcome = self._episodes.run(EpisodeRequest(seed, task, phrase))
             verdict = "done" if outcome.success else f"not done ({outcome.reason})"
             _tell("phase", f'"{outcome.instruction}": {verdict}')
-            outcomes.append(asdict(outcome))
+            strip = self._signals.episode() if self._signals is not None else None
+            outcomes.append(
+                {**asdict(outcome), "signals": None if strip is None else asdict(strip)}
+            )
             with self._lock:
                 frames = np.array(self._frames[:_MOST_FRAMES], np.uint8)
                 overlay = self._overlay

@@ -164,6 +164,6 @@ class ForceSensor:
         outwards = hand_from_contact[:, 1, 0] * np.array((0.0, 1.0, -1.0, 0.0))[part]
         squeezed = np.zeros((count, 4, len(self._part)))
         np.add.at(squeezed, (of_step, part, thing), np.where(outwards > _ON_FACE, pressures, 0.0))
-        holds = (squeezed[:, 1:3] > _PRESSES_N).all(axis=1).any(axis=1)
+        holds = np.minimum(squeezed[:, 1], squeezed[:, 2]).max(axis=1) > _PRESSES_N
         touches = total.sum(axis=1) > _PRESSES_N
         return samples, np.where(holds, 2, touches).astype(np.uint8)

@@ -9,10 +9,25 @@ from sensorium_ros.srv import ResetWorld
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from sensorium.ros.convert.header import header, stamp_from_time
+from sensorium.tabletop import Expert, TabletopOptions, TabletopWorld
 from sensorium.tabletop.arm import ARM_JOINTS, FINGER_JOINTS
 
 STEP_NS = 100_000_000
 NAMES = [*ARM_JOINTS, FINGER_JOINTS[0]]
+
+
+def expert_commands(seed, task):
+    """What the expert commands from one control step to the next, (T, 8)."""
+    world = TabletopWorld(TabletopOptions(image_width_px=16, image_height_px=16))
+    world.reset(seed, task)
+    expert, rows = Expert(world), []
+    while not world.done:
+        action = expert.act()
+        rows.append((*world.joints_at(action.executed_target_m), 0.04 * action.gripper))
+        expert.execute(action)
+        world.step()
+    assert world.success
+    return np.array(rows)
 
 
 class WorldClient:

@@ -11,12 +11,11 @@ from rclpy.action import ActionClient
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
-from tabletop_tools import NAMES, STEP_NS, WorldClient
+from tabletop_tools import NAMES, STEP_NS, WorldClient, expert_commands
 
 from sensorium.policy.kinematics import Kinematics
 from sensorium.ros.convert.header import stamp_from_time
 from sensorium.ros.tf import TransformBuffer, TransformListener
-from sensorium.tabletop import Expert, TabletopOptions, TabletopWorld
 from sensorium.tabletop.arm import BASE_LINK, TIP_LINK, VELOCITY_LIMITS
 
 SEED, TASK = 21, "place_red"
@@ -30,17 +29,7 @@ def graph(ros, tmp_path):
 
 @pytest.fixture(scope="module")
 def expert_rows():
-    """What the expert commands from one control step to the next, (T, 8)."""
-    world = TabletopWorld(TabletopOptions(image_width_px=16, image_height_px=16))
-    world.reset(SEED, TASK)
-    expert, rows = Expert(world), []
-    while not world.done:
-        action = expert.act()
-        rows.append((*world.joints_at(action.executed_target_m), 0.04 * action.gripper))
-        expert.execute(action)
-        world.step()
-    assert world.success
-    return np.array(rows)
+    return expert_commands(SEED, TASK)
 
 
 def test_in_lockstep_the_experts_commands_do_the_task_over_the_graph(graph, expert_rows):

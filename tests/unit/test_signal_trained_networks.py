@@ -1,6 +1,7 @@
-"""The shipped networks on the real recordings that were held out from their training.
+"""The shipped networks on recordings and simulated episodes held out from their training.
 
-Needs the packages that the recordings are files of (see training/signals); skipped without them.
+Needs the packages that the recordings are files of, or that simulate (see training/signals);
+skipped without them.
 """
 
 from __future__ import annotations
@@ -71,3 +72,28 @@ def test_beats_of_the_held_out_minute_are_found():
     found = compare(detections(is_beat, newest - LATENCY - HOP // 2), beats[inside])
     assert found["sensitivity"] > 0.97
     assert found["precision"] > 0.8
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("mujoco") is None, reason="the forces are simulated: mujoco-core"
+)
+def test_contact_in_held_out_episodes_is_told_from_forces():
+    from train_contact import HELD_OUT_SEED, force_episode, force_world
+
+    world = force_world()
+    model, network = load_signal_model("contact")
+    rules = GridRules(rate_hz=model.rate_hz, channels=len(model.channels), max_fill=2)
+    estimator = SignalEstimator(model, network, rules)
+    right, of_class = [], np.zeros(3, np.int64)
+    for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + 72, 6):
+        episode = force_episode(world, seed)
+        stamps = (START_NS + seed * 10**12) + 4_000_000 * np.arange(len(episode.samples))
+        # The time between two episodes is a gap, after which the signal restarts.
+        for estimate in estimator.add(stamps, episode.samples):
+            if estimate.status is EstimateStatus.OK:
+                truth = episode.contact[(estimate.hop_index + 1) * model.hop - 1]
+                right.append(int(estimate.scores.argmax()) == truth)
+                of_class[truth] += 1
+    assert (of_class > 10).all()
+    assert np.mean(right) == pytest.approx(model.measured["window_accuracy"], abs=0.03)
+    assert np.mean(right) > 0.95
