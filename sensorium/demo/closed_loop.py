@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 from PIL import Image
 
 from sensorium.bringup import read_plan
@@ -22,7 +23,9 @@ from sensorium.demo.run import Stopping, run_processes
 from sensorium.demo.signal_strip import signals_line
 from sensorium.share import parameter_file
 
-RESULTS, FRAMES = "closed_loop.json", "frames_{:02d}.npz"
+RESULTS = "closed_loop.json"
+# Of one episode: pictures of the camera, the last picture of the segmentation.
+FRAMES, OVERLAY = "frames_{:02d}.npz", "overlay_{:02d}.npz"
 # (seed, task, sentence): -2 is a sentence that the policy has never been trained on.
 EPISODES = (
     (910_001, "place_red", 0),
@@ -121,14 +124,15 @@ def _film(results: Path, number: int) -> None:
     """Write a GIF and a strip of pictures of one episode."""
     with np.load(results / FRAMES.format(number)) as data:
         frames = data["frames"]
+    overlay = results / OVERLAY.format(number)
+    if overlay.exists():
+        with np.load(overlay) as data:
+            _enlarged(data["overlay"]).save(results / f"segments_{number:02d}.png")
+        overlay.unlink()
+    (results / FRAMES.format(number)).unlink()
     if not len(frames):
         return
-    large = [
-        Image.fromarray(frame).resize(
-            (frame.shape[1] * _ENLARGED, frame.shape[0] * _ENLARGED), Image.Resampling.NEAREST
-        )
-        for frame in frames
-    ]
+    large = [_enlarged(frame) for frame in frames]
     large[0].save(
         results / f"episode_{number:02d}.gif", save_all=True, append_images=large[1:],
         duration=_FRAME_MS, loop=0,
@@ -138,6 +142,11 @@ def _film(results: Path, number: int) -> None:
     for column, image in enumerate(chosen):
         strip.paste(image, (column * image.width, 0))
     strip.save(results / f"episode_{number:02d}.png")
+
+
+def _enlarged(picture: NDArray[np.uint8]) -> Image.Image:
+    size = (picture.shape[1] * _ENLARGED, picture.shape[0] * _ENLARGED)
+    return Image.fromarray(picture).resize(size, Image.Resampling.NEAREST)
 
 
 def _table(values: dict[str, Any]) -> str:

@@ -61,6 +61,12 @@ def _closed_loop(values: Mapping[str, Any], folder: Path) -> list[str]:
                 f'<figure><img src="{film}" alt="film"><figcaption>'
                 f"{html.escape(episode['instruction'])}</figcaption></figure>"
             )
+        segments = f"closed_loop/segments_{number:02d}.png"
+        if (folder / segments).exists():
+            parts.append(
+                f'<figure><img src="{segments}" alt="segments"><figcaption>segments, by name'
+                "</figcaption></figure>"
+            )
     parts.append("</div><table><tr><th>instruction</th><th>task</th><th>result</th>")
     parts.append("<th>arm's time</th><th>chunks</th><th>rejected</th></tr>")
     for episode in values["episodes"]:

@@ -22,7 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from sensorium_ros.msg import ActionChunk, Segments
 
-from sensorium.demo.closed_loop import FRAMES, RESULTS, ClosedLoopRequest
+from sensorium.demo.closed_loop import FRAMES, OVERLAY, RESULTS, ClosedLoopRequest
 from sensorium.demo.session import SessionEvent
 from sensorium.ros.convert.image import color_from_image
 from sensorium.ros.episodes import EpisodeClient, EpisodeError, EpisodeRequest
@@ -89,7 +89,7 @@ class ClosedLoopSession:
             folder = Path(request.folder)
             np.savez_compressed(folder / FRAMES.format(number), frames=frames)
             if overlay is not None:
-                np.savez_compressed(folder / f"overlay_{number:02d}.npz", overlay=overlay)
+                np.savez_compressed(folder / OVERLAY.format(number), overlay=overlay)
         policy = self._values.get("/policy", {})
         results = {
             "episodes": outcomes,
