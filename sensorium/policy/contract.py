@@ -215,10 +215,15 @@ class Contract:
         return (*(f"tip_{axis} [{unit}]" for axis in "xyz"), *gripper)
 
     @property
+    def has_tip_actions(self) -> bool:
+        """Whether actions are Cartesian, in the base frame."""
+        return isinstance(self.action, TipTargets)
+
+    @property
     def needs_kinematics(self) -> bool:
         """Whether the robot's description is needed for tip positions or targets."""
         reads = any(TIP_POSITION in state.select for state in self.states.values())
-        return reads or isinstance(self.action, TipTargets)
+        return reads or self.has_tip_actions
 
     @property
     def shapes(self) -> dict[str, tuple[int | None, ...]]:

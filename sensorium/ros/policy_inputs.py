@@ -14,7 +14,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState, PointCloud2
 from sensorium_ros.msg import SignalEstimate, TokensInfo
 
-from sensorium.policy.contract import Contract, Picture, SignalScores, TipTargets, TokenBank
+from sensorium.policy.contract import Contract, Picture, SignalScores, TokenBank
 from sensorium.policy.features import (
     FeatureRefused,
     JointReading,
@@ -88,7 +88,7 @@ class PolicyInputs:
         self._transforms = TransformBuffer()
         self._listener: TransformListener | None = None
         self._states = {n: s for n, s in contract.states.items() if n in needed}
-        self._with_chain = isinstance(contract.action, TipTargets)
+        self._with_chain = contract.has_tip_actions
         self.sources: list[Any] = []
         self._rules: dict[str, InputRule] = {}
         self._converting: NewestOnlyWorker[tuple[_Reader, tuple[str, ...], Any, int]] = (

@@ -8,10 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
 from sensorium_ros.action import RunPolicy
+from sensorium_ros.msg import ActionChunk
 
 from sensorium.configuration import parameter
+from sensorium.policy.contract import Contract
 from sensorium.policy.rejections import Rejection
+from sensorium.ros.convert.header import header
 from sensorium.ros.guard_messages import GuardReport
 
 # Reasons for which a run is a success.
@@ -164,6 +169,27 @@ class PolicyRun:
             chunks_rejected=self.rejected,
             rejection_names=sorted(counts),
             rejection_counts=[counts[name] for name in sorted(counts)],
+        )
+
+    def chunk_message(
+        self,
+        contract: Contract,
+        identity: tuple[str, str],
+        stamp_ns: int,
+        actions: NDArray[np.float32],
+    ) -> ActionChunk:
+        """Return a chunk (T, A) for the log; what became of it is filled in later."""
+        return ActionChunk(
+            header=header(
+                stamp_ns, contract.general.base_frame if contract.has_tip_actions else ""
+            ),
+            policy=identity[0],
+            weights_sha256=identity[1],
+            instruction=self.instruction,
+            action_names=list(contract.action_names),
+            rate_hz=contract.general.rate_hz,
+            actions=np.asarray(actions, dtype=np.float32).reshape(-1),
+            inference_s=self.inference_s,
         )
 
     def elapsed_s(self, now_ns: int) -> float:

@@ -15,13 +15,12 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from sensorium_ros.action import RunPolicy
-from sensorium_ros.msg import ActionChunk as ActionChunkMessage
+from sensorium_ros.msg import ActionChunk
 
 from sensorium.policy.actions import ActionMapper
 from sensorium.policy.contract import Contract
 from sensorium.policy.observations import Observation
 from sensorium.policy.rejections import Rejection
-from sensorium.ros.convert.header import header
 from sensorium.ros.diagnostics import Durations, Rejections, Status
 from sensorium.ros.guard_client import GuardClient
 from sensorium.ros.guard_messages import GuardReport
@@ -65,7 +64,7 @@ class PolicyRuns:
         identity: tuple[str, str],
         guard: str,
         rejections: Rejections,
-        log: Callable[[ActionChunkMessage], None],
+        log: Callable[[ActionChunk], None],
     ) -> None:
         self._node = node
         self._configuration = configuration
@@ -79,7 +78,7 @@ class PolicyRuns:
         self._inputs: PolicyInputs | None = None
         self._run: PolicyRun | None = None
         self._reset_for: PolicyRun | None = None
-        self._pending: dict[int, ActionChunkMessage] = {}
+        self._pending: dict[int, ActionChunk] = {}
         self._inference, self._latency = Durations(), Durations()
         self._endings: dict[str, int] = {}
         self._last_feedback_s = 0.0
@@ -293,7 +292,7 @@ class PolicyRuns:
         positions = mapper.positions(actions, chain)
         stamp_ns, contract = observation.stamp_ns, self._contract
         run.observation_age_s = (self._now_ns() - stamp_ns) / 1e9
-        message = self._log_message(run, stamp_ns, actions)
+        message = run.chunk_message(contract, self._identity, stamp_ns, actions)
         if isinstance(positions, Rejection):
             self._count(run, [positions])
             run.rejected += 1
@@ -307,19 +306,6 @@ class PolicyRuns:
         self._guards.propose(
             run.name, contract.commanded_joints, stamp_ns, contract.period_ns,
             None if isinstance(positions, Rejection) else positions,
-        )  # fmt: skip
-
-    def _log_message(
-        self, run: PolicyRun, stamp_ns: int, actions: NDArray[np.float32]
-    ) -> ActionChunkMessage:
-        contract = self._contract
-        frame = contract.general.base_frame if contract.needs_kinematics else ""
-        return ActionChunkMessage(
-            header=header(stamp_ns, frame), policy=self._identity[0],
-            weights_sha256=self._identity[1], instruction=run.instruction,
-            action_names=list(contract.action_names), rate_hz=contract.general.rate_hz,
-            actions=np.asarray(actions, dtype=np.float32).reshape(-1),
-            inference_s=run.inference_s,
         )  # fmt: skip
 
     def _take_report(self, report: GuardReport) -> None:

@@ -122,7 +122,6 @@ def test_tokens_in_the_base_frame_lead_the_arm_to_the_red_cube(graph, tmp_path, 
     assert len({(stamp.sec, stamp.nanosec) for stamp in stamps}) == len(stamps)
     status = graph.status(loop.nodes["tabletop_world"])
     assert status.count("answered") >= done.chunks_published
-    assert status.count("stale") == 0
 
 
 @pytest.mark.skipif(
