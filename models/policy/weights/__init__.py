@@ -1,0 +1,1 @@
+"""Trained policies, one folder each in LeRobot's checkpoint layout."""

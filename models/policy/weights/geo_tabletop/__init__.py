@@ -1,0 +1,1 @@
+"""Policy `geo` for the tabletop world; see README.md."""
