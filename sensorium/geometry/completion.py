@@ -16,35 +16,47 @@ LEAST_MEASURED_PX = 16
 _OUTLIER_LOG = float(np.log(1.25))
 # A thin wire has two neighbours like itself, the corner of a thing three.
 _LEAST_ALIKE = 2
-# A ratio further than this from the image's median is an edge that the model puts elsewhere.
-_RATIO_LOG = float(np.log(2.0))
 _SMOOTHING_PX = 5
 _COARSEST_PX = 4
 _SWEEPS = 8
+# Detail is what a box of this share of the width averages away: about the size of a hole.
+_DETAIL_SHARE = 0.1
+# The colour guide works on images of these widths; colours this far apart (of 1) part surfaces.
+_GUIDED_WIDTHS_PX = (40, 80, 160)
+_GUIDED_SWEEPS = 40
+_COLOR_STEP = 0.08
 
 
 def complete_depth(
-    measured_depth_m: Float32, model_depth: Float32, model_confidence: Float32
+    measured_depth_m: Float32,
+    model_depth: Float32,
+    model_confidence: Float32,
+    color: NDArray[np.uint8] | None = None,
 ) -> tuple[Float32, Bool]:
-    """Fills the holes of measured depth with a model's depth.
+    """Fills the holes of measured depth, with as much of a model's depth as measurements confirm.
 
-    The ratio of both is known where there is a measurement and is continued smoothly over the
-    holes (as a membrane: harmonic), so that what is filled meets its borders whatever the unit and
-    the slow drift of the model's depth. The ratio is model over measured: where the model is flat
-    this continues planes exactly, because inverse depth is linear in the image on a plane.
+    Two continuations of the measured depth into the holes are blended. One needs no model: inverse
+    depth as a membrane over the hole (harmonic), which continues planes exactly, because inverse
+    depth is linear in the image on a plane; with ``color`` the membrane tears where colours change.
+    The other adds the model's own shape inside of the hole to it, fitted to the borders, whatever
+    the unit and the slow drift of the model's depth. The share of the model is the slope times the
+    squared correlation of its detail with that of the measurements, where there are any: a perfect
+    model decides alone, a useless one has no say.
 
-    A measurement is kept as it is, unless it is an outlier: it differs by more than 25 % from the
-    fitted model and from all but at most one of its neighbours; then it is replaced like a hole.
+    A measurement is kept as it is, unless it is an outlier: it differs by more than 25 % from its
+    surroundings, from the model and from all but at most one of its neighbours; then it is
+    replaced like a hole.
 
     Args:
         measured_depth_m: (H, W) float32 z-depth [m]; NaN, infinite, zero or negative: invalid.
         model_depth: (H, W) z-depth of a model on the same pixels, in any unit; NaN, infinite, zero
             or negative: the model says nothing.
-        model_confidence: (H, W), at least 0; relative weight of the model's depth against that of
-            its neighbours when both are compared with measurements. NaN counts as 0.
+        model_confidence: (H, W), at least 0; relative weight of each pixel when the model's detail
+            is compared with that of the measurements. NaN counts as 0.
+        color: (H, W, 3) uint8 RGB on the same pixels, or None.
 
     Returns:
-        depth_m (H, W) float32 [m] and is_filled (H, W) bool, true where the depth is the model's.
+        depth_m (H, W) float32 [m] and is_filled (H, W) bool, true where the depth is not measured.
         NaN where there is neither a measurement nor a model. With fewer than
         ``LEAST_MEASURED_PX`` pixels that have both, the model's unit stays unknown: nothing is
         filled.
@@ -52,26 +64,32 @@ def complete_depth(
     Raises:
         ValueError: the arrays differ in shape or are no images.
     """
-    _check(measured_depth_m, model_depth, model_confidence)
+    _check(measured_depth_m, model_depth, model_confidence, color)
     measured, is_measured = _cleaned(measured_depth_m)
     model, is_modelled = _cleaned(model_depth)
-    both = is_measured & is_modelled
     depth: Float32 = np.where(is_measured, measured, np.float32(np.nan))
-    nothing: Bool = np.zeros(measured.shape, np.bool_)
+    both = is_measured & is_modelled
     if both.sum() < LEAST_MEASURED_PX:
-        return depth, nothing
-    confidence = np.nan_to_num(np.asarray(model_confidence, np.float32), nan=0.0, posinf=1e6)
-    ratio = np.where(both, model / np.where(both, measured, 1), 1).astype(np.float32)
-    typical = float(np.median(ratio[both]))
-    log_ratio = np.abs(np.log(np.where(both, ratio / typical, 1)))
-    weight = np.where(both & (log_ratio < _RATIO_LOG), confidence + np.float32(1e-3), 0)
-    if not weight.any():
-        return depth, nothing
-    fitted = model / continued(ratio, weight.astype(np.float32))
-    outlier = both & (np.abs(np.log(np.where(both, fitted / depth, 1))) > _OUTLIER_LOG)
-    outlier = _stands_alone(measured, outlier)
+        return depth, np.zeros(depth.shape, np.bool_)
+    log_model = np.log(np.where(is_modelled, model, 1)).astype(np.float32)
+    log_measured = np.log(np.where(is_measured, measured, 1)).astype(np.float32)
+    outlier = _outliers(measured, is_measured, log_measured - log_model, both)
     is_filled: Bool = is_modelled & (~is_measured | outlier)
-    depth[is_filled] = fitted[is_filled]
+    if not is_filled.any():
+        return depth, is_filled
+    known = both & ~outlier
+    confidence = np.nan_to_num(np.asarray(model_confidence, np.float32), nan=0.0, posinf=1e6)
+    share = _confirmed(log_model, log_measured, known, confidence)
+    weight = known.astype(np.float32)
+    inverse = continued(
+        np.where(known, 1 / np.where(known, measured, 1), 0).astype(np.float32), weight
+    )
+    if color is not None and share < 1:
+        inverse += np.float32(1 - share) * _torn_at_colors(inverse, known, color)
+    if share > 0:
+        around = continued(np.where(known, np.exp(-log_model), 0).astype(np.float32), weight)
+        inverse *= np.exp(-np.float32(share) * (log_model + np.log(around)))
+    depth[is_filled] = 1 / inverse[is_filled]
     return depth, is_filled
 
 
@@ -142,6 +160,76 @@ def _relaxed(values: Float32, known: Bool, sweeps: int) -> Float32:
     return values
 
 
+def _confirmed(
+    log_model: Float32, log_measured: Float32, known: Bool, confidence: Float32
+) -> float:
+    """Share of the model's detail that measurements confirm: slope times squared correlation."""
+    side = 2 * (round(_DETAIL_SHARE * known.shape[1]) // 2) + 1
+    weight = known.astype(np.float32)
+    total = np.maximum(cv2.blur(weight, (side, side)), 1e-6)
+    model, measured = (
+        (values - cv2.blur(values * weight, (side, side)) / total)[known].astype(np.float64)
+        for values in (log_model, log_measured)
+    )
+    weights = confidence[known].astype(np.float64) + 1e-3
+    common = float((weights * model * measured).sum())
+    own, true = float((weights * model**2).sum()), float((weights * measured**2).sum())
+    # Below a thousandth there is no detail to compare.
+    if common <= 0 or min(own, true) < 1e-6 * weights.sum():
+        return 0.0
+    return min(1.0, common / own) * min(1.0, common**2 / (own * true))
+
+
+def _torn_at_colors(inverse: Float32, known: Bool, color: NDArray[np.uint8]) -> Float32:
+    """What changes when the membrane hardly conducts where colours change; 0 where known."""
+    height, width = inverse.shape
+    change = np.zeros_like(inverse)
+    for level_width in _GUIDED_WIDTHS_PX:
+        size = (min(width, level_width), max(1, height * min(width, level_width) // width))
+        small, held = (
+            cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+            for values in (inverse, known.astype(np.float32))
+        )
+        guide = cv2.resize(color, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        start = small + cv2.resize(change, size, interpolation=cv2.INTER_LINEAR)
+        change = _torn(np.where(held > 0.5, small, start), held > 0.5, guide) - small
+    change = cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.where(known, np.float32(0), change)
+
+
+def _torn(values: Float32, held: Bool, guide: Float32) -> Float32:
+    """Relaxes what is not held towards its neighbours of like colour."""
+    across, down = (
+        np.exp(-np.square(np.diff(guide, axis=axis)).sum(axis=2) / (2 * _COLOR_STEP**2)) + 1e-3
+        for axis in (1, 0)
+    )
+    total = np.zeros_like(values)
+    for flow, view in ((across, total), (down.T, total.T)):
+        view[:, 1:] += flow
+        view[:, :-1] += flow
+    torn = values
+    for _ in range(_GUIDED_SWEEPS):
+        around = np.zeros_like(values)
+        for flow, view, now in ((across, around, torn), (down.T, around.T, torn.T)):
+            view[:, 1:] += flow * now[:, :-1]
+            view[:, :-1] += flow * now[:, 1:]
+        torn = np.where(held, values, around / total)
+    return torn
+
+
+def _outliers(measured: Float32, is_measured: Bool, log_ratio: Float32, both: Bool) -> Bool:
+    """Lone measurements that neither their surroundings nor the model agree with."""
+    side = (2 * _SMOOTHING_PX + 1,) * 2
+    parts = ((measured, is_measured), (log_ratio, both))
+    mean, mean_ratio = (
+        cv2.blur(values * where, side) / np.maximum(cv2.blur(where.astype(np.float32), side), 1e-6)
+        for values, where in parts
+    )
+    odd = both & (np.abs(log_ratio - mean_ratio) > _OUTLIER_LOG)
+    odd &= np.abs(np.log(np.where(odd, measured / np.maximum(mean, 1e-6), 1))) > _OUTLIER_LOG
+    return _stands_alone(measured, odd)
+
+
 def _stands_alone(measured: Float32, candidates: Bool) -> Bool:
     """True for candidates that fewer than two of their eight neighbours agree with."""
     rows, columns = np.nonzero(candidates)
@@ -165,7 +253,9 @@ def _cleaned(depth: Float32) -> tuple[Float32, Bool]:
     return np.where(valid, depth, np.float32(0)), valid
 
 
-def _check(measured: Float32, model: Float32, confidence: Float32) -> None:
+def _check(
+    measured: Float32, model: Float32, confidence: Float32, color: NDArray[np.uint8] | None
+) -> None:
     shapes = {"measured_depth_m": measured, "model_depth": model, "model_confidence": confidence}
     if measured.ndim != 2 or 0 in measured.shape:
         raise ValueError(
@@ -178,3 +268,8 @@ def _check(measured: Float32, model: Float32, confidence: Float32) -> None:
                 f"{name} has shape {array.shape} and measured_depth_m {measured.shape}; the rule "
                 "is one pixel grid: resize the model's maps to the camera image first"
             )
+    if color is not None and (color.shape != (*measured.shape, 3) or color.dtype != np.uint8):
+        raise ValueError(
+            f"color is {color.dtype} {color.shape}; the rule is uint8 {(*measured.shape, 3)}, the "
+            "pixels of measured_depth_m"
+        )

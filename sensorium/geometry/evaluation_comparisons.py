@@ -149,6 +149,7 @@ def _gain(own: Float64, rival: Float64) -> Interval:
     own, rival = own[kept], rival[kept]
     if not len(own):
         return Interval(math.nan, math.nan, math.nan)
+    rival = np.maximum(rival, 1e-12)
     index = np.random.default_rng(0).integers(len(own), size=(2000, len(own)))
     gains = 1 - own[index].mean(axis=1) / rival[index].mean(axis=1)
     low, high = np.quantile(gains, (0.025, 0.975))

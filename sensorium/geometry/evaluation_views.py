@@ -16,10 +16,11 @@ from sensorium.geometry.evaluation_scenes import (
     drawn_poses,
     drawn_scene,
 )
-from sensorium.sources import RecordingConfiguration, RecordingSource, SourceFrame
+from sensorium.sources import RecordingConfiguration, SourceFrame
 from sensorium.sources import frames as frames_of
 from sensorium.sources.depth_sensor import DepthSensorOptions, measured_depth
 from sensorium.sources.ray_caster import RayCaster
+from sensorium.sources.recording import RecordingSource
 
 WIDTH_PX, HEIGHT_PX = 640, 480
 

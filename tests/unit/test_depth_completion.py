@@ -100,6 +100,34 @@ def test_zero_negative_and_infinite_depth_count_as_holes(invalid):
     np.testing.assert_allclose(depth, truth, rtol=1e-3)
 
 
+def test_a_model_that_contradicts_the_measurements_has_no_say():
+    truth = slanted_plane()
+    waves = np.sin(np.arange(WIDTH) / 3.0).astype(np.float32)
+    model = truth * np.exp(0.3 * waves)
+    depth, is_filled = complete_depth(with_hole(truth, *MIDDLE), model, EVEN)
+    assert np.abs(depth / truth - 1)[is_filled].max() < 0.02
+
+
+def test_colour_puts_the_edge_where_the_colours_change_when_the_model_is_flat():
+    truth = step()
+    color = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
+    color[:, WIDTH // 2 :] = 40
+    hole = (slice(30, 66), slice(50, 82))
+    errors = []
+    for guide in (None, color):
+        depth, is_filled = complete_depth(with_hole(truth, *hole), EVEN, EVEN, guide)
+        errors.append(np.abs(depth / truth - 1)[is_filled].mean())
+    assert errors[1] < 0.4 * errors[0]
+
+
+def test_colour_inside_of_one_surface_changes_little():
+    truth = slanted_plane()
+    stripes = np.where(np.arange(WIDTH) // 8 % 2, 220, 60).astype(np.uint8)
+    color = np.broadcast_to(stripes[None, :, None], (HEIGHT, WIDTH, 3)).copy()
+    depth, is_filled = complete_depth(with_hole(truth, *MIDDLE), EVEN, EVEN, color)
+    assert np.abs(depth / truth - 1)[is_filled].max() < 0.06
+
+
 def test_a_lone_flying_pixel_is_replaced_and_an_edge_is_not():
     truth = step()
     measured = truth.copy()
@@ -128,5 +156,7 @@ def test_the_inputs_are_not_written_to():
 def test_differing_shapes_are_refused_with_the_remedy():
     with pytest.raises(ValueError, match=r"model_depth has shape \(48, 64\).*resize the model"):
         complete_depth(slanted_plane(), np.ones((48, 64), np.float32), EVEN)
+    with pytest.raises(ValueError, match=r"color is uint8 \(4, 4, 3\).*pixels of measured"):
+        complete_depth(slanted_plane(), EVEN, EVEN, np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(ValueError, match=r"an image \(H, W\)"):
         complete_depth(np.ones(5, np.float32), np.ones(5, np.float32), np.ones(5, np.float32))

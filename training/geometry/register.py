@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.models import omnivggt
-from sensorium.weights import MANIFEST_NAME, add_weights, safetensors_header
+from sensorium.models.omnivggt.checkpoint import safetensors_header
+from sensorium.weights import MANIFEST_NAME, add_weights
 
 NAME = "omnivggt-small"
 FOLDER = Path(omnivggt.__file__).parent / "weights"
