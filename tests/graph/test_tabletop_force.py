@@ -71,3 +71,25 @@ def test_holding_rises_when_the_expert_has_grasped_and_agrees_with_the_world(ros
         right = [answer == truth for answer, truth in zip(answers, strip.truth, strict=True)]
         assert np.mean(right) > 0.85
         assert max(strip.force_n) > 10.0
+
+
+def test_in_real_time_blocks_follow_each_other_without_a_gap_until_a_reset(ros, tmp_path):
+    with Graph(tmp_path) as graph:
+        blocks = graph.collect(SignalBlock, "/tabletop_world/force", depth=1000)
+        truths = graph.collect(SignalBlock, "/tabletop_world/contact_truth", depth=1000)
+        client = WorldClient(graph, mode="realtime")
+        wait_until(lambda: len(blocks) > 20 and len(truths) > 20, "no forces")
+        assert client.reset(SEED, TASK).success
+        before = len(blocks)
+        wait_until(lambda: len(blocks) > before + 20, "no forces after the reset")
+        felt = list(blocks)
+    assert felt[0].rate_hz == 250.0
+    assert tuple(felt[0].channel_names) == FORCE_CHANNELS
+    assert set(felt[0].units) == {"N"}
+    assert tuple(truths[0].channel_names) == CONTACT_CLASSES
+    first = np.array([stamp_from_time(block.header.stamp) for block in felt])
+    counts = np.array([len(block.samples) // len(FORCE_CHANNELS) for block in felt])
+    gaps = first[1:] - (first[:-1] + PERIOD_NS * counts[:-1])
+    assert (first % PERIOD_NS == 0).all()
+    assert np.count_nonzero(gaps) == 1, "one gap: the reset"
+    assert gaps.max() >= STEP_NS
