@@ -106,7 +106,7 @@ def _in_process(
 def _through_ros(
     row: Row, given: tuple[Path | None, Path | None], action_steps: int, asked: Iterator[Trial]
 ) -> tuple[Path, Iterator[EpisodeResult]]:
-    from sensorium.cli.up import container_command, node_environment
+    from sensorium.cli.up import node_commands, node_environment
     from sensorium.demo.plan import free_domain
     from sensorium.policy.shipped import checkpoint_for_row
 
@@ -120,4 +120,4 @@ def _through_ros(
     os.environ.update(node_environment())
     from sensorium.ros.policy_trials import run_trials
 
-    return directory, run_trials(row, directory, action_steps, asked, container_command)
+    return directory, run_trials(row, directory, action_steps, asked, node_commands)

@@ -236,7 +236,7 @@ def _open_arrays(
     directory: Path, values: dict[str, NDArray[np.generic]], capacity: int
 ) -> dict[str, NDArray[np.generic]]:
     return {
-        name: np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+        name: np.lib.format.open_memmap(
             directory / f"{name}.npy", mode="w+", dtype=dtype,
             shape=(capacity, *np.shape(values[name])),
         )

@@ -112,12 +112,12 @@ class LibraryLoop:
             observation["task"] = trial.instruction
             chunk = self._policy.predict_action_chunk(observation)
             for action in chunk[: self._n_action_steps]:
-                self._execute(tip_m + action[:3], float(action[3]))
-                if world.done:
+                if self._execute(tip_m + action[:3], float(action[3])):
                     break
         return result_of(self._row, trial, world.success, world.steps)
 
-    def _execute(self, target_m: NDArray[np.float64], gripper: float) -> None:
+    def _execute(self, target_m: NDArray[np.float64], gripper: float) -> bool:
+        """One control step; True when the episode is over."""
         world = self._world
         try:
             joints = world.joints_at(target_m)
@@ -125,6 +125,7 @@ class LibraryLoop:
             joints = world.observe().joint_positions_rad
         world.command(joints, gripper)
         world.step()
+        return world.done
 
     def _observe(self, seed: int) -> tuple[dict[str, object], NDArray[np.float64]]:
         world, row = self._world, self._row

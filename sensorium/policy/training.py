@@ -158,7 +158,9 @@ class _Batches:
         names = [name for name in data.arrays if name.startswith("observation.geometry")]
         self._names = [IMAGE, STATE, *(names if needed else [])]
 
-    def draw(self, random: np.random.Generator) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    def draw(
+        self, random: np.random.Generator
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
         """A batch of the network and (motion, gripper, mask, cell)."""
         configuration, data = self._configuration, self._data
         steps = np.sort(random.integers(len(data), size=configuration.batch_size))

@@ -194,12 +194,13 @@ def _check_inputs(configuration: GeoConfiguration, fields: Fields) -> None:
             f"{where} must hold '{STATE}' of shape (D,) with the tip's position first."
         )
     count = rows * columns
-    wanted: dict[str, tuple[int | None, ...]] = {
+    by_geometry: dict[str, dict[str, tuple[int | None, ...]]] = {
         "tokens": {POINTS: (count, 3), TOKEN_FEATURES: (count, None), TOKEN_VALID: (count,)},
         "pooled": {GEOMETRY_GLOBAL: (None,)},
         "point_cloud": {POINTS: (None, 3), TOKEN_VALID: (None,)},
         "none": {},
-    }[configuration.geometry]
+    }
+    wanted = by_geometry[configuration.geometry]
     for name, shape in wanted.items():
         given = features[name].shape if name in features else None
         if (

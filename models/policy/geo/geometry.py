@@ -51,6 +51,8 @@ class TokenCrossAttention(nn.Module):
         action_size: Width of what queries are made from.
     """
 
+    _center_m: Tensor
+
     def __init__(self, configuration: GeoConfiguration, action_size: int) -> None:
         super().__init__()
         heads = configuration.heads

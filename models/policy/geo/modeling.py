@@ -65,6 +65,9 @@ class GeoNetwork(nn.Module):
         configuration: Of the policy.
     """
 
+    _center_m: Tensor
+    _uv: Tensor
+
     def __init__(self, configuration: GeoConfiguration) -> None:
         super().__init__()
         self.configuration = configuration

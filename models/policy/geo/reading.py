@@ -77,7 +77,8 @@ class PlaceEncoder(nn.Module):
         """Places (B, N, inputs), row-major, text (B, text_size) -> (B, N, channels)."""
         x = functional.relu(self.first_modulation(self.enter(places), text))
         # A view: memory stays place by place (channels_last), which is what the rest works on.
-        x = self.mix(x.unflatten(1, self._grid).permute(0, 3, 1, 2))
+        rows, columns = self._grid
+        x = self.mix(x.reshape(x.shape[0], rows, columns, -1).permute(0, 3, 1, 2))
         x = x.permute(0, 2, 3, 1).flatten(1, 2)
         return functional.relu(self.second_modulation(x, text))
 

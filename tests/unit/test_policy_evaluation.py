@@ -1,0 +1,142 @@
+"""Trials of a policy: what differs from row to row, and what the table says."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco", reason="the tabletop world needs mujoco-core")
+
+from sensorium.cli import main
+from sensorium.models.policy import Feature, FeatureType
+from sensorium.policy.evaluation import (
+    FIRST_SEED,
+    EpisodeResult,
+    LibraryLoop,
+    success_interval,
+    summary,
+    trials,
+)
+from sensorium.policy.evaluation_report import Report
+from sensorium.policy.evaluation_rows import ROWS, chosen_rows, trial
+
+SHAPES = {
+    "observation.images.camera": (3, 96, 96),
+    "observation.state": (4,),
+    "observation.geometry.points": (1024, 3),
+    "observation.geometry.features": (1024, 7),
+    "observation.geometry.valid": (1024,),
+}
+
+
+class Recorder:
+    """A policy that rests and keeps what it saw."""
+
+    action_size, chunk_size = 4, 8
+
+    def __init__(self):
+        kinds = {"images": FeatureType.VISUAL, "state": FeatureType.STATE}
+        self.input_features = {
+            name: Feature(name, kinds.get(name.split(".")[1], FeatureType.ENV), shape)
+            for name, shape in SHAPES.items()
+        }
+        self.seen = []
+
+    def reset(self):
+        self.seen.clear()
+
+    def predict_action_chunk(self, observation):
+        self.seen.append(observation)
+        return np.tile(np.array([0.0, 0.0, 0.0, 1.0], np.float32), (8, 1))
+
+
+def first_observation(name):
+    row = chosen_rows([name])[0]
+    policy = Recorder()
+    loop = LibraryLoop(policy, row, 8)
+    result = loop.run(trial(row, 0, FIRST_SEED))
+    return policy.seen[0], result, len(policy.seen)
+
+
+def test_a_policy_that_rests_never_succeeds_and_is_asked_every_eighth_step():
+    seen, result, asked = first_observation("geometry")
+    assert (result.success, result.steps, asked) == (False, 100, 13)
+    assert seen["task"] == result.instruction
+    assert {name: np.shape(seen[name]) for name in SHAPES if "images" not in name} == {
+        name: shape for name, shape in SHAPES.items() if "images" not in name
+    }
+
+
+def test_rows_change_the_tokens_as_they_say():
+    plain = first_observation("geometry")[0]
+    points, valid = plain["observation.geometry.points"], plain["observation.geometry.valid"]
+    shuffled = first_observation("shuffled_tokens")[0]["observation.geometry.points"]
+    assert not np.array_equal(shuffled, points)
+    np.testing.assert_array_equal(np.sort(shuffled[:, 0]), np.sort(points[:, 0]))
+    assert valid.any()
+    assert not first_observation("no_depth")[0]["observation.geometry.valid"].any()
+    moved = first_observation("no_pose")[0]["observation.geometry.points"]
+    assert np.abs(moved - points).max() > 0.01
+
+
+def test_the_wrong_instruction_names_another_cube_and_the_judged_task_stays():
+    row = chosen_rows(["wrong_instruction"])[0]
+    for number in range(24):
+        one = trial(row, number, FIRST_SEED)
+        assert one.task.color not in one.instruction.split()
+
+
+def test_held_out_sentences_are_never_those_of_training():
+    for name in ("geometry", "held_out_paraphrases"):
+        row = chosen_rows([name])[0]
+        for number in range(24):
+            one = trial(row, number, FIRST_SEED)
+            assert (one.instruction in one.task.phrases) == (name == "geometry")
+
+
+def test_seeds_outside_of_the_reserved_ones_are_refused():
+    with pytest.raises(ValueError, match="evaluation seeds begin"):
+        trials(ROWS[0], 1, 0)
+
+
+def test_an_unknown_row_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="held_out_paraphrases"):
+        chosen_rows(["geometri"])
+
+
+@pytest.mark.parametrize(
+    ("successes", "episodes", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (8, 10, 0.4902, 0.9433), (120, 150, 0.7288, 0.8562)],
+)
+def test_the_interval_is_wilsons(successes, episodes, low, high):
+    assert success_interval(successes, episodes) == pytest.approx((low, high), abs=2e-4)
+
+
+def results(name, outcomes):
+    return [
+        EpisodeResult(name, i, "pick_red", 0, "pick up the red cube", done, 20 + i)
+        for i, done in enumerate(outcomes)
+    ]
+
+
+def test_a_report_replaces_its_row_and_keeps_the_others(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    report = Report(tmp_path / "policy.json", "a test")
+    for name, outcomes in (("a", [True]), ("b", [False]), ("a", [True, False])):
+        made = results(name, outcomes)
+        report.add(summary(made), made, tmp_path, {"first_seed": 5})
+    table = json.loads((tmp_path / "policy.json").read_text())
+    assert [(row["name"], row["success"], row["episodes"]) for row in table["rows"]] == [
+        ("a", 0.5, 2), ("b", 0.0, 1),
+    ]  # fmt: skip
+    assert len(table["rows"][0]["weights_sha256"]) == 64
+    lines = (tmp_path / "policy_episodes.jsonl").read_text().splitlines()
+    assert [json.loads(line)["row"] for line in lines] == ["b", "a", "a"]
+    assert {"seed", "task", "phrase", "success", "steps"} <= json.loads(lines[0]).keys()
+
+
+def test_rows_that_change_tokens_are_refused_through_ros(tmp_path, capsys):
+    arguments = ["--rows", "shuffled_tokens", "--through-ros", "--checkpoint", str(tmp_path)]
+    output = ["--output", str(tmp_path / "policy.json"), "--episodes", "1"]
+    assert main(["evaluate", "policy", *arguments, *output]) == 2
+    assert "without --through-ros" in capsys.readouterr().err
