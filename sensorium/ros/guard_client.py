@@ -16,6 +16,8 @@ from trajectory_msgs.msg import JointTrajectory
 from sensorium.ros.guard_messages import GuardReport, message_from_proposal, report_from_message
 from sensorium.ros.qos import OUTPUT_QOS, qos_profile
 
+_STOP_TIMEOUT_S = 1.0
+
 
 class GuardClient:
     """Talks to one policy_guard node. Calls from the executor's thread, except :meth:`propose`.
@@ -39,6 +41,8 @@ class GuardClient:
         self._start = node.create_client(Trigger, f"{guard}/start")
         self._stop = node.create_client(Trigger, f"{guard}/stop")
         self._heard_s = time.monotonic()
+        self._stopping: Any = None
+        self._stopping_s = 0.0
 
     @property
     def silent_s(self) -> float:
@@ -47,7 +51,13 @@ class GuardClient:
 
     @property
     def is_there(self) -> bool:
-        """Whether the guards can be asked for a run."""
+        """Whether the guards can be asked for a run.
+
+        Not before they have answered the end of the last one: two requests may overtake each other.
+        """
+        stopping = self._stopping is not None and not self._stopping.done()
+        if stopping and time.monotonic() - self._stopping_s < _STOP_TIMEOUT_S:
+            return False
         return bool(self._start.service_is_ready() and self._stop.service_is_ready())
 
     @property
@@ -68,7 +78,8 @@ class GuardClient:
     def stop(self) -> None:
         """Ask for the run to end; nobody waits for the answer, the report tells."""
         if self._stop.service_is_ready():
-            self._stop.call_async(Trigger.Request())
+            self._stopping_s = time.monotonic()
+            self._stopping = self._stop.call_async(Trigger.Request())
 
     def propose(
         self,

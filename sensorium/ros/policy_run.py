@@ -60,7 +60,8 @@ class PolicyRun:
         time_limit_s: on the ROS clock.
         started_ns: ROS time of the goal.
         on_end: called once, when the run ends.
-        asked: whether the guards were asked for it.
+        asked: whether the guards were asked for it and have not answered yet, or have agreed.
+        asked_s: when they were asked last, on the steady clock [s].
         name: given by the guards when they allow motion; "" before.
         dry_run: whether the guards publish nothing.
         reason: why it ended; "" while it goes on.
@@ -84,6 +85,7 @@ class PolicyRun:
     started_ns: int
     on_end: Callable[[], None]
     asked: bool = False
+    asked_s: float = -1e9
     name: str = ""
     dry_run: bool = True
     reason: str = ""

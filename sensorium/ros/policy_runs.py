@@ -20,7 +20,7 @@ from sensorium_ros.msg import ActionChunk
 from sensorium.policy.actions import ActionMapper
 from sensorium.policy.contract import Contract
 from sensorium.policy.observations import Observation
-from sensorium.policy.rejections import Rejection
+from sensorium.policy.rejections import Reason, Rejection
 from sensorium.ros.diagnostics import Durations, Rejections, Status
 from sensorium.ros.guard_client import GuardClient
 from sensorium.ros.guard_messages import GuardReport
@@ -31,6 +31,9 @@ from sensorium.ros.worker import NewestOnlyWorker
 _SUPERVISE_S = 0.02
 _FEEDBACK_S = 0.2
 _STOP_TIMEOUT_S = 60.0
+# Refusals of a run that the next joint state may end, and how often to ask then.
+_MAY_COME = (Reason.OBSERVATION_MISSING.value, Reason.OBSERVATION_STALE.value)
+_ASK_AGAIN_S = 0.1
 # A subscription of guards that are there is found within this time, or they are not active.
 _DISCOVERY_S = 0.5
 
@@ -186,8 +189,9 @@ class PolicyRuns:
         """Ask the guards for the run as soon as they are there."""
         waited_s = time.monotonic() - run.usable_s
         ready = self._guards.is_there and (self._guards.is_listening or waited_s > _DISCOVERY_S)
-        if not run.asked and ready:
-            run.asked = True
+        asked_lately = time.monotonic() - run.asked_s < _ASK_AGAIN_S
+        if not run.asked and ready and not asked_lately:
+            run.asked, run.asked_s = True, time.monotonic()
             self._guards.start(lambda success, text: self._begin(run, success, text))
         elif waited_s > self._configuration.guard_timeout_s:
             missing = "do not answer" if run.asked else "are not there"
@@ -206,6 +210,10 @@ class PolicyRuns:
             self._steps.submit(None)
         else:
             reason, _, detail = text.partition(": ")
+            waited_s = time.monotonic() - run.usable_s
+            if reason in _MAY_COME and waited_s < self._configuration.guard_timeout_s:
+                run.asked, run.waiting_for = False, text
+                return
             run.end(reason, f"the guards do not allow a run: {detail}")
 
     def _finish(self, run: PolicyRun) -> None:
@@ -250,6 +258,11 @@ class PolicyRuns:
             self._reset_for = run
         found = inputs.observe()
         now_ns = self._now_ns()
+        if isinstance(found, Observation) and self._is_lockstep and found.stamp_ns < now_ns:
+            # The world waits for an answer to the present moment, not to one that has passed.
+            age_s = (now_ns - found.stamp_ns) / 1e9
+            text = f"the newest observation is {age_s:.3f} s older than the clock of a lockstep"
+            found = [Rejection(Reason.OBSERVATION_STALE, text)]
         if not isinstance(found, Observation):
             self._wait(run, found)
             return
