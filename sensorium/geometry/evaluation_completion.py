@@ -154,5 +154,6 @@ def inpainted(depth_m: Float32, holes: Bool, method: int) -> Float32:
         return depth_m
     unit_m = float(depth_m[~holes].max()) / 65535
     known = np.where(holes, 0, np.nan_to_num(depth_m) / unit_m).round().astype(np.uint16)
-    result = cv2.inpaint(known, holes.astype(np.uint8), _INPAINTING_RADIUS_PX, method)
-    return (result * np.float32(unit_m)).astype(np.float32)
+    filled = cv2.inpaint(known, holes.astype(np.uint8), _INPAINTING_RADIUS_PX, method)
+    result: Float32 = filled.astype(np.float32) * np.float32(unit_m)
+    return result

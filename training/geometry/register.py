@@ -1,6 +1,8 @@
 """Puts trained weights beside the packaged manifest and records what they were measured at.
 
-Run, after training and `sensorium evaluate geometry --weights FILE --json RESULTS`:
+Run, after training:
+    python training/geometry/register.py FILE
+    sensorium evaluate geometry --json RESULTS --markdown PAGE
     python training/geometry/register.py FILE RESULTS
 """
 
@@ -23,8 +25,8 @@ LICENCE = "Apache-2.0 (trained by this project on its own rendered rooms)"
 SOURCE = "training/geometry/train_small.py on views of training/geometry/render_views.py"
 
 
-def measured(results: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of the held-out rooms that a user chooses weights by, and how it was trained."""
+def measured(results: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of the held-out rooms that a user chooses weights by."""
     rooms = results["sets"][0]
     rows = {row["auxiliary input"]: row for row in rooms["table"]}
     return {
@@ -35,7 +37,6 @@ def measured(results: dict[str, Any], training: dict[str, Any]) -> dict[str, Any
         "AUC@30": {name: rows[name]["AUC@30"]["mean"] for name in ("none", "cameras 100 %")},
         "comparisons": {item["name"]: item["mean"] for item in rooms["comparisons"][:6]},
         "all numbers": "benchmarks/results/geometry_accuracy.json",
-        "training": training,
     }
 
 
@@ -43,10 +44,15 @@ def main() -> None:
     """Copy the file and replace its entry."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("results", type=Path, help="JSON of sensorium evaluate geometry")
+    parser.add_argument(
+        "results", type=Path, nargs="?", help="JSON of sensorium evaluate geometry; none yet: none"
+    )
     arguments = parser.parse_args()
-    results = json.loads(arguments.results.read_text(encoding="utf-8"))
     training = json.loads(safetensors_header(arguments.weights)["__metadata__"]["training"])
+    numbers = {"training": training}
+    if arguments.results is not None:
+        results = json.loads(arguments.results.read_text(encoding="utf-8"))
+        numbers = measured(results) | numbers
     target, manifest = FOLDER / f"{NAME}.safetensors", FOLDER / MANIFEST_NAME
     if arguments.weights.resolve() != target.resolve():
         shutil.copyfile(arguments.weights, target)
@@ -55,7 +61,7 @@ def main() -> None:
     manifest.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     entry = add_weights(
         manifest, target, name=NAME, licence=LICENCE, source=SOURCE,
-        measured=measured(results, training),
+        measured=numbers,
     )  # fmt: skip
     sys.stdout.write(f"{entry.name}: {entry.sha256}\n")
 
