@@ -56,7 +56,7 @@ class OmniVGGTBackend:
     Metres come from sensor depth in the window, else from the distances between given poses
     (``scale.py``); without either the result is not metric and says so. Given poses are shown to
     the model only while it agrees with them (``trust.py``), and stay the poses of the output. What
-    the sensor measured stays; the model fills what it missed (``completion.py``). A view without
+    the sensor measured stays, what it missed is filled (``completion.py``). A view without
     colour is treated as by the backend `sensor`.
 
     Confidence: where the sensor measured, that of the backend `sensor`; elsewhere the model's own,

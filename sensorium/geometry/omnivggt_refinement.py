@@ -32,7 +32,7 @@ class RefinedView:
         points: (H, W, 3) float32 tensor in the optical frame; NaN where invalid.
         depth: (H, W) float32, z of the points.
         confidence: (H, W) float32 tensor, 0..1.
-        filled_fraction: share of the pixels whose depth is the model's.
+        filled_fraction: share of the pixels whose depth was not measured.
     """
 
     camera: CameraModel
@@ -93,7 +93,7 @@ class Refinement:
         filled = np.isfinite(predicted)
         result = predicted
         if view.depth_m is not None and metres_per_unit is not None:
-            result, filled = _joined(view.depth_m, predicted, confidence)
+            result, filled = _joined(view.depth_m, predicted, confidence, view.color)
         rays = self._rays_of(camera)
         measured = np.where(filled, np.float32(np.nan), result)
         if np.isfinite(measured).any():
@@ -119,10 +119,13 @@ class Refinement:
 
 
 def _joined(
-    measured_m: Float32, predicted_m: Float32, confidence: Tensor
+    measured_m: Float32,
+    predicted_m: Float32,
+    confidence: Tensor,
+    color: NDArray[np.uint8] | None,
 ) -> tuple[Float32, NDArray[np.bool_]]:
-    """Sensor depth, fitted model depth in its holes; outside the model's part, as measured."""
-    result, filled = complete_depth(measured_m, predicted_m, confidence.cpu().numpy())
+    """Sensor depth with its holes filled; outside the model's part, as measured."""
+    result, filled = complete_depth(measured_m, predicted_m, confidence.cpu().numpy(), color)
     # With hardly a measured pixel nothing can be fitted: the window's scale has to do.
     rest = np.isnan(result) & np.isfinite(predicted_m)
     result[rest] = predicted_m[rest]
