@@ -111,7 +111,10 @@ def run_closed_loop(
         str(results), EPISODES, "/camera/color/image_raw", overlay, contact, names
     )  # fmt: skip
     session = [sys.executable, "-m", "sensorium.ros.closed_loop_session", request.to_json()]
-    run = run_processes(node_commands(plans), session, environment, folder.logs, progress, stopping)
+    # The first part has logs of the same names.
+    logs = folder.logs / "closed_loop"
+    logs.mkdir()
+    run = run_processes(node_commands(plans), session, environment, logs, progress, stopping)
     values = json.loads((results / RESULTS).read_text())
     values["peak_memory_mib"] = run.peak_mb
     values["seconds"] = time.monotonic() - started_s
