@@ -14,32 +14,44 @@ import yaml
 from rclpy.signals import SignalHandlerOptions
 
 from sensorium.bringup import NodePlan, read_plan
+from sensorium.policy.dataset_features import GEOMETRY
 from sensorium.policy.evaluation import EpisodeResult, result_of
 from sensorium.policy.evaluation_rows import Row, Trial
 from sensorium.processes import ManagedProcess, stop_all
 from sensorium.ros.episodes import EpisodeClient, EpisodeRequest
-from sensorium.share import parameter_file
+from sensorium.ros.token_relay import TokenRelay
+from sensorium.share import parameter_file, share_directory
 
 __all__ = ["run_trials", "trial_parameters"]
 
 _READY_S = 180.0
 _EPISODE_S = 600.0
+_WARM_UP_SEED = 400_000_000
+_TOKENS, _CHANGED_TOKENS = "geometry/tokens", "policy_trials/tokens"
 
 
-def trial_parameters(row: Row, checkpoint: Path, action_steps: int) -> dict[str, Any]:
+def trial_parameters(row: Row, checkpoint: Path, action_steps: int, folder: Path) -> dict[str, Any]:
     """The shipped file `tabletop_policy` for one row.
 
     Args:
-        row: The condition; its camera goes to the world.
+        row: The condition; its camera goes to the world, its change of tokens to the contract.
         checkpoint: Folder of the policy.
         action_steps: Control steps from one observation to the next.
+        folder: Where a changed contract is written.
     """
     text = parameter_file("tabletop_policy").read_text(encoding="utf-8")
     parameters: dict[str, Any] = yaml.safe_load(text)
     world = parameters["/**/tabletop_world"]["ros__parameters"]
     world |= {"mode": "lockstep", "lockstep_steps": action_steps, "lockstep_timeout_s": 60.0}
     world["world"] = {"camera": asdict(row.camera)}
-    parameters["/**/policy"]["ros__parameters"]["checkpoint"] = str(checkpoint.resolve())
+    policy = parameters["/**/policy"]["ros__parameters"]
+    policy["checkpoint"] = str(checkpoint.resolve())
+    if row.tokens:
+        shipped = share_directory() / "config" / policy["contract"]
+        contract = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+        contract["observations"][GEOMETRY]["topic"] = _CHANGED_TOKENS
+        (folder / "contract.yaml").write_text(yaml.safe_dump(contract), encoding="utf-8")
+        policy["contract"] = str(folder / "contract.yaml")
     return parameters
 
 
@@ -65,7 +77,7 @@ def run_trials(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         file = folder / "parameters.yaml"
-        file.write_text(yaml.safe_dump(trial_parameters(row, checkpoint, action_steps)))
+        file.write_text(yaml.safe_dump(trial_parameters(row, checkpoint, action_steps, folder)))
         plans = read_plan(file, use_sim_time=True)
         processes = [
             ManagedProcess(name, words, dict(os.environ), folder / f"{name.strip('/')}.log")
@@ -73,12 +85,16 @@ def run_trials(
         ]
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node("policy_trials")
+        if row.tokens:
+            TokenRelay(node, _TOKENS, _CHANGED_TOKENS, row.tokens)
         client = EpisodeClient(node)
         try:
             for process in processes:
                 process.start()
             client.wait_until_active([plan.fully_qualified_name for plan in plans], _READY_S)
             client.wait_until_ready(_READY_S)
+            # Subscribers that are still on their way miss the first observation: not judged.
+            client.run(EpisodeRequest(_WARM_UP_SEED), _EPISODE_S)
             for trial in trials:
                 request = EpisodeRequest(
                     trial.seed, trial.task.name, trial.phrase, trial.instruction

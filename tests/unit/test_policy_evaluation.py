@@ -135,8 +135,23 @@ def test_a_report_replaces_its_row_and_keeps_the_others(tmp_path):
     assert {"seed", "task", "phrase", "success", "steps"} <= json.loads(lines[0]).keys()
 
 
-def test_rows_that_change_tokens_are_refused_through_ros(tmp_path, capsys):
-    arguments = ["--rows", "shuffled_tokens", "--through-ros", "--checkpoint", str(tmp_path)]
+def test_rows_through_ros_come_before_those_of_one_process(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    path = tmp_path / "policy.json"
+    for how, through_ros, outcomes in (
+        ("process", False, [True]), ("graph", True, [True, False]), ("process", False, [False]),
+    ):  # fmt: skip
+        made = results("a", outcomes)
+        Report(path, how, through_ros=through_ros).add(summary(made), made, tmp_path, {})
+    table = json.loads(path.read_text())
+    assert [(row["how"], row["success"]) for row in table["rows"]] == [("graph", 0.5)]
+    assert [row["success"] for row in table["rows_one_process"]] == [0.0]
+    lines = (tmp_path / "policy_episodes.jsonl").read_text().splitlines()
+    assert [json.loads(line)["how"] for line in lines] == ["graph", "graph", "process"]
+
+
+def test_a_wrong_pose_is_refused_through_ros(tmp_path, capsys):
+    arguments = ["--rows", "no_pose", "--through-ros", "--checkpoint", str(tmp_path)]
     output = ["--output", str(tmp_path / "policy.json"), "--episodes", "1"]
     assert main(["evaluate", "policy", *arguments, *output]) == 2
     assert "without --through-ros" in capsys.readouterr().err
