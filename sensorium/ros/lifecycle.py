@@ -20,6 +20,8 @@ C = TypeVar("C")
 
 # What a user can mend without touching our code; anything else is an ERROR.
 _MENDABLE = (ValueError, OSError, ImportError)
+# Nodes that are started together come up at their own pace.
+_ACTIVATIONS, _ACTIVATE_AGAIN_S = 10, 2.0
 
 
 class ManagedNode(LifecycleNode, Generic[C]):
@@ -49,6 +51,7 @@ class ManagedNode(LifecycleNode, Generic[C]):
             self, configuration, lambda: self._configured, self.apply_changes
         )
         self._autostart_timer = None
+        self._activations_left = _ACTIVATIONS
         if self.get_parameter("autostart").value:
             # Steady time: with simulated time the node must come up before /clock does.
             self._autostart_timer = self.create_timer(
@@ -190,4 +193,23 @@ class ManagedNode(LifecycleNode, Generic[C]):
         self.destroy_timer(self._autostart_timer)
         self._autostart_timer = None
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
+            self._autostart_activation()
+
+    def _autostart_activation(self) -> None:
+        """Activate; what activation waits for may come from a node that starts more slowly."""
+        if self._autostart_timer is not None:
+            self.destroy_timer(self._autostart_timer)
+            self._autostart_timer = None
+        if self._active or not self._configured or not self._activations_left:
+            return
+        self._activations_left -= 1
+        if self.trigger_activate() == TransitionCallbackReturn.FAILURE and self._activations_left:
+            self.get_logger().warning(
+                f"autostart: activating again in {_ACTIVATE_AGAIN_S:g} s, at most "
+                f"{self._activations_left} more times"
+            )
+            self._autostart_timer = self.create_timer(
+                _ACTIVATE_AGAIN_S,
+                self._autostart_activation,
+                clock=Clock(clock_type=ClockType.STEADY_TIME),
+            )

@@ -173,6 +173,20 @@ def test_autostart_brings_the_node_to_active_without_a_manager(make_graph):
     assert graph.state() == State.PRIMARY_STATE_ACTIVE
 
 
+def test_autostart_activates_again_when_what_it_waits_for_came_late(make_graph):
+    graph = make_graph(
+        cli_args=["--ros-args", "-p", "autostart:=true"], fail={"start": OSError("not there yet")}
+    )
+    for _ in range(100):
+        graph.executor.spin_once(timeout_sec=0.1)
+        if "stop" in graph.node.calls:
+            graph.node.fail = {}
+        if graph.node.is_active and not graph.node.fail:
+            break
+    assert graph.state() == State.PRIMARY_STATE_ACTIVE
+    assert graph.node.calls == ["set_up", "start", "stop", "start"]
+
+
 def test_descriptors_carry_meaning_range_and_choices(make_graph):
     graph = make_graph()
     request = DescribeParameters.Request(names=["rate_hz", "backend"])
