@@ -15,8 +15,10 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from sensorium.nodes.container import split_nodes
+from sensorium.ros.convert.errors import ConversionError
 from sensorium.ros.convert.header import header
-from sensorium.ros.guard_messages import message_from_proposal
+from sensorium.ros.guard_messages import message_from_proposal, proposal_from_message
 from sensorium.ros.qos import qos_profile
 
 PERIOD_NS = 50 * MS
@@ -190,3 +192,23 @@ def test_a_gripper_with_an_action_of_its_own_is_commanded_when_it_changes(graph)
     wait_until(lambda: propose(-0.01) or len(robot.gripper_goals) > 1, "it does not close")
     assert robot.gripper_goals[-1] == (["grip"], [0.0])
     assert all(tuple(message.joint_names) == JOINTS for message in guards.trajectories)
+
+
+def test_guards_do_not_share_a_process_with_the_policy():
+    with pytest.raises(ValueError, match="inference could hold the guards up"):
+        split_nodes(["--node", "policy", "--node", "geometry", "--node", "policy_guard"])
+    assert len(split_nodes(["--node", "policy", "--node", "geometry"])) == 2
+
+
+def test_a_proposal_keeps_its_numbers_on_the_way():
+    rows = np.random.default_rng(1).normal(size=(7, 2))
+    rows[3, 1] = np.nan
+    message = message_from_proposal("run", JOINTS, 12_345_678_901, PERIOD_NS, rows)
+    proposal = proposal_from_message(message)
+    assert (proposal.run, proposal.joints, proposal.stamp_ns) == ("run", JOINTS, 12_345_678_901)
+    assert proposal.chunk.period_ns == PERIOD_NS
+    np.testing.assert_array_equal(proposal.chunk.positions, rows)
+    assert proposal_from_message(message_from_proposal("r", JOINTS, 0, 1, None)).chunk is None
+    message.points[2].time_from_start.nanosec += 1
+    with pytest.raises(ConversionError, match="not evenly spaced"):
+        proposal_from_message(message)
