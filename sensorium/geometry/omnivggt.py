@@ -47,6 +47,10 @@ NOT_METRIC = (
     "enough apart): lengths are in a unit of the model's own, in frames with the suffix _unscaled, "
     "and nothing is fused"
 )
+NO_ODOMETRY = (
+    "no odometry: when given and predicted poses were last compared, the model saw another motion "
+    "(hints.poses), so its path is not to be trusted: use other weights, or check TF"
+)
 _MEBIBYTE = 1 << 20
 
 
@@ -174,9 +178,7 @@ class OmniVGGTBackend:
         scale = self._scale(prediction)
         metres = None if scale.used is None else scale.used.metres_per_unit
         keys = [(kept.camera_name, kept.stamp_ns) for kept in prediction.views]
-        pose: EstimatedPose | None = None
-        if self.configuration.odometry.enabled:
-            pose = self._odometry.update(keys, poses, metres)
+        pose = self._estimated_pose(view, keys, poses, metres)
         if metres is None and view.depth_m is not None and view.depth_camera is not None:
             return self._by_sensor_alone(view, "too few valid pixels to give the model metres")
         refined = self._refinement.refined(view, prepared, prediction, poses[-1], metres)
@@ -190,7 +192,7 @@ class OmniVGGTBackend:
             tokens=self._tokens(prediction, refined, prepared.source_box),
             camera_is_estimated=refined.camera_is_estimated,
             is_metric=metres is not None,
-            estimated_pose=pose if view.world_from_camera is None else None,
+            estimated_pose=pose,
         )
         self._results = {key: self._results[key] for key in keys if key in self._results}
         self._results[keys[-1]] = result
@@ -198,7 +200,7 @@ class OmniVGGTBackend:
             result,
             tuple(self._results[key] for key in keys if key in self._results),
             missing_inputs(view),
-            self._warnings(scale, metres is not None),
+            self._warnings(view, scale),
             self._values(prediction, scale, refined.filled_fraction),
         )
 
@@ -291,10 +293,26 @@ class OmniVGGTBackend:
             self._reduction,
         )  # fmt: skip
 
-    def _warnings(self, scale: WindowScale, is_metric: bool) -> tuple[str, ...]:
+    def _estimated_pose(
+        self,
+        view: RgbdFrame,
+        keys: list[tuple[str, int]],
+        poses: Float64,
+        metres_per_unit: float | None,
+    ) -> EstimatedPose | None:
+        if not self.configuration.odometry.enabled:
+            return None
+        pose = self._odometry.update(keys, poses, metres_per_unit)
+        is_wanted = view.world_from_camera is None and self._trust.agrees
+        return pose if is_wanted else None
+
+    def _warnings(self, view: RgbdFrame, scale: WindowScale) -> tuple[str, ...]:
         warnings = list(self._inputs.lost)
-        if not is_metric:
+        if scale.used is None:
             warnings.append(NOT_METRIC)
+        lacks_pose = view.world_from_camera is None and self.configuration.odometry.enabled
+        if lacks_pose and not self._trust.agrees:
+            warnings.append(NO_ODOMETRY)
         if scale.disagreement:
             warnings.append(scale.disagreement)
         return tuple(warnings)

@@ -253,6 +253,20 @@ def test_the_path_of_a_camera_without_poses_is_metric_with_depth(told):
     assert posed.newest.estimated_pose is None
 
 
+def test_a_model_that_saw_another_motion_than_the_robot_gives_no_path(told):
+    backend, model = told(**{"odometry.enabled": True, "pose_hint.enabled": False})
+    model.window_from_camera = lambda stamp: at(z=0.1 * stamp)
+    for stamp in range(3):
+        backend.add(view(stamp, depth_m=2.0, pose=at(x=0.4 * stamp)))
+    result = backend.add(view(3, depth_m=2.0))
+    assert result.newest.estimated_pose is None
+    assert any(text.startswith("no odometry") for text in result.warnings)
+    # Once they agree again, so does the path.
+    for stamp in range(4, 9):
+        backend.add(view(stamp, depth_m=2.0, pose=at(z=0.4 * stamp)))
+    assert backend.add(view(9, depth_m=2.0)).newest.estimated_pose is not None
+
+
 def test_the_point_head_lowers_confidence_where_it_disagrees(told):
     backend, model = told(point_head=True)
     model.points_depth = 0.5
