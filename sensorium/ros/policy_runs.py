@@ -24,7 +24,8 @@ from sensorium.policy.rejections import Reason, Rejection
 from sensorium.ros.diagnostics import Durations, Rejections, Status
 from sensorium.ros.guard_client import GuardClient
 from sensorium.ros.guard_messages import GuardReport
-from sensorium.ros.policy_inputs import CHAIN, PolicyInputs
+from sensorium.ros.policy_inputs import PolicyInputs
+from sensorium.ros.policy_observer import CHAIN
 from sensorium.ros.policy_run import SUCCESSES, PolicyRun, RunConfiguration
 from sensorium.ros.worker import NewestOnlyWorker
 
