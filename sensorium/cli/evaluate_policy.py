@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     rows = chosen_rows([name for name in arguments.rows.split(",") if name])
     first_seed = FIRST_SEED if arguments.first_seed is None else arguments.first_seed
-    how = "nodes over ROS 2 in lockstep" if arguments.through_ros else "one process, no ROS"
+    how = "nodes over ROS 2" if arguments.through_ros else "one process, no ROS"
     report = Report(arguments.output, how, through_ros=arguments.through_ros)
     run_row = _through_ros if arguments.through_ros else _in_process
     for row in rows:
@@ -97,6 +97,8 @@ def _in_process(
     from sensorium.policy.evaluation import LibraryLoop
     from sensorium.policy.shipped import checkpoint_for_row
 
+    if row.real_time:
+        raise ValueError(f"row '{row.name}' needs --through-ros: one process has no clock")
     directory = checkpoint_for_row(row, *given)
     loop = LibraryLoop(load_policy(directory), row, action_steps)
     return directory, map(loop.run, asked)

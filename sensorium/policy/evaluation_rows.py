@@ -27,6 +27,7 @@ class Row:
             tokens, "empty" there is none, "nominal_pose" they are placed by the camera's middle
             pose instead of the true one.
         camera: Where the camera may stand.
+        real_time: World and policy run by the clock in place of lockstep; through ROS only.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Row:
     wrong_instruction: bool = False
     tokens: str = ""
     camera: CameraRange = field(default_factory=CameraRange)
+    real_time: bool = False
 
     @property
     def options(self) -> TabletopOptions:
@@ -58,6 +60,7 @@ ROWS = (
             y_m=0.40, z_m=0.85, range_x_m=0.05, range_y_m=0.05, range_z_m=0.05, range_target_m=0.02
         ),
     ),
+    Row("real_time", "world and policy run by the clock, not in lockstep", real_time=True),
 )
 """Every condition, in the order of the table."""
 

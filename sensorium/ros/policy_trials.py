@@ -1,4 +1,4 @@
-"""Trials of a policy through the graph: world, geometry, policy and guards as nodes in lockstep."""
+"""Trials of a policy through the graph: world, geometry, policy and guards as nodes."""
 
 from __future__ import annotations
 
@@ -45,6 +45,10 @@ def trial_parameters(row: Row, checkpoint: Path, action_steps: int, folder: Path
     world |= {"mode": "lockstep", "lockstep_steps": action_steps, "lockstep_timeout_s": 60.0}
     world["world"] = {"camera": asdict(row.camera)}
     policy = parameters["/**/policy"]["ros__parameters"]
+    if row.real_time:
+        world["mode"] = "realtime"
+        policy["run"]["replan"] = "threshold"
+        parameters["/**/policy_guard"]["ros__parameters"]["guards"]["lockstep"] = False
     policy["checkpoint"] = str(checkpoint.resolve())
     if row.tokens:
         shipped = share_directory() / "config" / policy["contract"]
