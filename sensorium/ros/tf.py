@@ -180,20 +180,27 @@ class TransformListener:
             self._node.destroy_subscription(subscription)
 
     def _receive(self, transforms: Sequence[TransformStamped], is_static: bool) -> None:
-        for transform in transforms:
-            t, q = transform.transform.translation, transform.transform.rotation
-            stamp = transform.header.stamp
-            try:
-                pose = pose_from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
-            except PoseError as error:
-                self._buffer.rejected += 1
-                self._node.get_logger().warning(
-                    f"rejected transform {transform.header.frame_id} <- "
-                    f"{transform.child_frame_id}: {error}",
-                    throttle_duration_sec=5.0,
-                )
-                continue
-            stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
-            self._buffer.set(
-                transform.header.frame_id, transform.child_frame_id, stamp_ns, pose, is_static
+        for refusal in store_transforms(self._buffer, transforms, is_static):
+            self._node.get_logger().warning(refusal, throttle_duration_sec=5.0)
+
+
+def store_transforms(
+    buffer: TransformBuffer, transforms: Sequence[TransformStamped], is_static: bool
+) -> list[str]:
+    """Store what /tf or /tf_static brought; returns why some of it was rejected (and counted)."""
+    refusals = []
+    for transform in transforms:
+        t, q = transform.transform.translation, transform.transform.rotation
+        stamp = transform.header.stamp
+        try:
+            pose = pose_from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
+        except PoseError as error:
+            buffer.rejected += 1
+            refusals.append(
+                f"rejected transform {transform.header.frame_id} <- "
+                f"{transform.child_frame_id}: {error}"
             )
+            continue
+        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+        buffer.set(transform.header.frame_id, transform.child_frame_id, stamp_ns, pose, is_static)
+    return refusals
