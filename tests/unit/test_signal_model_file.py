@@ -106,7 +106,7 @@ def test_damaged_weights_are_refused(path):
 
 
 def test_a_missing_file_and_an_unknown_name_are_refused(tmp_path):
-    with pytest.raises(SignalModelError, match="shipped: activity, heartbeat"):
+    with pytest.raises(SignalModelError, match="shipped: activity, contact, heartbeat"):
         load_signal_model("nothing")
     with pytest.raises(SignalModelError, match="there is no signal model file"):
         load_signal_model(tmp_path / "none.json")
