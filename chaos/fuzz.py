@@ -17,6 +17,7 @@ import numpy as np
 from sensor_msgs.msg import Imu
 from sensorium_ros.msg import RgbdFrame, SignalBlock
 from stack import wait_until
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from watch import Watch
 
 from sensorium.cli.up import node_environment
@@ -24,6 +25,7 @@ from sensorium.frames import RgbdFrame as Frame
 from sensorium.frames import pinhole
 from sensorium.ros.convert.rgbd_frame import message_from_frame
 from sensorium.ros.qos import qos_profile
+from sensorium.tabletop.arm import ARM_JOINTS
 
 _FLOATS = (float("nan"), float("inf"), -float("inf"), 0.0, -1.0, 1e30, 1e-30)
 _TEXTS = ("", " ", "../../etc/passwd", "a" * 4096, "%s%n{}", "\u202e\u0416\U0001f600", "'; reboot",
@@ -38,6 +40,8 @@ class Target:
 
     Attributes:
         accounted: diagnostic counters whose sum must equal the messages received.
+        received: counter of the messages that came.
+        share: of the messages asked for; a network takes its time for each.
         pause_s: between two messages, so that few are superseded by newer ones [s].
     """
 
@@ -47,6 +51,8 @@ class Target:
     make: Callable[[int], Any]
     parameters: dict[str, str]
     accounted: tuple[str, ...]
+    received: str = "received"
+    share: float = 1.0
     pause_s: float = 0.001
 
 
@@ -57,6 +63,7 @@ class FuzzRow:
     topic: str
     sent: int
     received: int
+    lost: int
     accounted: dict[str, int]
     reasons: dict[str, int]
     alive: bool
@@ -64,8 +71,9 @@ class FuzzRow:
 
     @property
     def balanced(self) -> bool:
-        """Sent = accepted + rejected by reason (+ superseded + failed), and the node lives."""
-        return self.sent == self.received == sum(self.accounted.values()) and self.alive
+        """Sent = accepted + rejected by reason + superseded + failed + lost, and the node lives."""
+        whole = self.sent == self.received + self.lost
+        return whole and self.received == sum(self.accounted.values()) and self.alive
 
 
 def frame(stamp_ns: int) -> Any:  # noqa: ANN401 - a generated type
@@ -101,6 +109,15 @@ def block(stamp_ns: int) -> SignalBlock:
     return message
 
 
+def trajectory(_stamp_ns: int) -> JointTrajectory:
+    """A good trajectory of the simulated arm, which stands still; stamp 0 begins now."""
+    message = JointTrajectory(joint_names=[*ARM_JOINTS])
+    point = JointTrajectoryPoint(positions=[0.0, -0.32, 0.0, -2.28, 0.0, 1.96, 0.7854])
+    point.time_from_start.nanosec = 200_000_000
+    message.points = [point]
+    return message
+
+
 TARGETS = (
     Target(
         "geometry", "/fuzz/rgbd", RgbdFrame, frame,
@@ -108,6 +125,18 @@ TARGETS = (
          "map.enabled": "false"},
         ("processed", "rejected", "superseded", "failed"),
         pause_s=0.005,
+    ),
+    Target(
+        "segmentation", "/fuzz/pictures", RgbdFrame, frame,
+        {"topic": "/fuzz/pictures", "qos": "reliable", "qos_depth": "100", "threads": "1",
+         "vocabulary": "['box', 'floor']"},
+        ("processed", "rejected", "superseded", "failed"),
+        pause_s=0.08,
+        share=0.1,
+    ),
+    Target(
+        "tabletop_world", "/fuzzed_fuzz_arm/joint_trajectory", JointTrajectory, trajectory,
+        {"mode": "realtime"}, ("accepted", "rejected"), received="trajectories", pause_s=0.004,
     ),
     Target(
         "signal", "/fuzz/imu", Imu, imu,
@@ -169,6 +198,9 @@ def _fitting(kind: str) -> list[int]:
 def _broken_sequence(value: Any, kind: str, rng: random.Random) -> Any:  # noqa: ANN401
     fixed = isinstance(value, np.ndarray)
     changed = copy.deepcopy(value)
+    if len(changed) and hasattr(changed[0], "get_fields_and_field_types"):
+        mutate(changed[rng.randrange(len(changed))], rng)
+        return changed
     if len(changed) and (fixed or rng.random() < 0.5):
         index = rng.randrange(len(changed))
         item = changed[index]
@@ -188,10 +220,16 @@ def mutate(message: Any, rng: random.Random) -> None:  # noqa: ANN401
         setattr(leaf.owner, leaf.name, broken(value, leaf.kind, rng))
 
 
+def node_name(target: Target) -> str:
+    """Name of the node that is fuzzed."""
+    first, _, rest = target.topic.strip("/").partition("/")
+    return first if first.startswith("fuzzed") else f"fuzzed_{first}_{rest}"
+
+
 def fuzz(watch: Watch, target: Target, number: int, folder: Path, seed: int = 0) -> FuzzRow:
     """Send `number` mutated messages to a node of its own; returns what became of them."""
     rng = random.Random(seed)
-    name = f"fuzzed_{target.topic.strip('/').replace('/', '_')}"
+    name = node_name(target)
     arguments = ["--ros-args", "-r", f"__node:={name}", "-p", "autostart:=true"]
     for key, value in target.parameters.items():
         arguments += ["-p", f"{key}:={value}"]
@@ -221,6 +259,7 @@ def _fuzz(
     )
     if wait_until(lambda: publisher.get_subscription_count() > 0, 60.0) is None:
         raise RuntimeError(f"{name} does not subscribe to {target.topic}")
+    number = max(1, round(number * target.share))
     sent, window = 0, 60
     while sent < number and process.poll() is None:
         for _ in range(min(window, number - sent)):
@@ -231,17 +270,18 @@ def _fuzz(
             time.sleep(target.pause_s)
         # The node says once a second what it has; a full queue would be our loss, not its fault.
         if sent % 1200 == 0:
-            wait_until(lambda n=sent: watch.count(name, "received") >= n - 200, 30.0)
-    wait_until(lambda: watch.count(name, "received") >= sent, 30.0)
+            wait_until(lambda n=sent: watch.count(name, target.received) >= n - 200, 30.0)
 
     def settled() -> bool:
-        return sum(_counts(watch, name, target.accounted).values()) >= sent
+        worked_off = sum(_counts(watch, name, target.accounted).values())
+        return worked_off + watch.count(name, "lost") >= sent
 
-    wait_until(settled, 20.0)
+    wait_until(settled, 40.0)
     row = FuzzRow(
         target.topic,
         sent,
-        watch.count(name, "received"),
+        watch.count(name, target.received),
+        watch.count(name, "lost"),
         _counts(watch, name, target.accounted),
         _reasons(watch, name),
         process.poll() is None,

@@ -116,7 +116,8 @@ def fuzzed(folder: Path, messages: int) -> list[FuzzRow]:
 
 def describe(row: FuzzRow) -> str:
     """One fuzzed topic in words."""
-    parts = ", ".join(f"{count} {key}" for key, count in row.accounted.items() if count)
+    became = {**row.accounted, "lost": row.lost}
+    parts = ", ".join(f"{count} {key}" for key, count in became.items() if count)
     reasons = ", ".join(f"{reason} {count}" for reason, count in row.reasons.items())
     verdict = "accounted for" if row.balanced else "NOT ACCOUNTED FOR"
     after = "works on" if row.works_afterwards else "DOES NOT WORK ON"
@@ -137,7 +138,8 @@ def markdown(outcomes: list[faults.Outcome], rows: list[FuzzRow]) -> str:
     lines += ["", "| fuzzed topic | sent | became | balanced | works on |"]
     lines.append("| --- | --- | --- | --- | --- |")
     for row in rows:
-        parts = ", ".join(f"{count} {key}" for key, count in row.accounted.items())
+        became = {**row.accounted, "lost": row.lost}
+        parts = ", ".join(f"{count} {key}" for key, count in became.items())
         balanced, works = (("yes" if x else "**no**") for x in (row.balanced, row.works_afterwards))
         lines.append(f"| {row.topic} | {row.sent} | {parts} | {balanced} | {works} |")
     return "\n".join(lines) + "\n"

@@ -68,7 +68,7 @@ class TabletopWorldNode(ManagedNode[Configuration]):
         self._gripper: GripperServer | None = None
         self._reset_service: Any = None
         self._observed = RateMonitor()
-
+        self._accepted = 0
         super().__init__("tabletop_world", Configuration, **arguments)
         self._rejections = Rejections(self)
         self._diagnostics = Diagnostics(self, "tabletop", self._fill)
@@ -142,6 +142,7 @@ class TabletopWorldNode(ManagedNode[Configuration]):
             return
         try:
             self._runner.command(command_from_trajectory(message, ARM_JOINTS, FINGER_JOINTS[0]))
+            self._accepted += 1
         except TrajectoryRefused as refusal:
             self._rejections.add(refusal.reason, str(refusal))
 
@@ -181,6 +182,8 @@ class TabletopWorldNode(ManagedNode[Configuration]):
                 status.value(name, getattr(runner, name))
         if self._trajectories is not None:
             status.value("trajectories", self._trajectories.received)
+            status.value("lost", self._trajectories.lost)
+            status.value("accepted", self._accepted)
         if self._gripper is not None:
             status.value("gripper_goals", self._gripper.goals)
         if self.last_failure:
