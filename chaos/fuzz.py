@@ -136,7 +136,7 @@ TARGETS = (
     ),
     Target(
         "tabletop_world", "/fuzzed_fuzz_arm/joint_trajectory", JointTrajectory, trajectory,
-        {"mode": "realtime"}, ("accepted", "rejected"), received="trajectories", pause_s=0.004,
+        {"mode": "realtime"}, ("accepted", "rejected"), received="trajectories", pause_s=0.01,
     ),
     Target(
         "signal", "/fuzz/imu", Imu, imu,
