@@ -108,6 +108,8 @@ class PolicyRun:
 
     def __post_init__(self) -> None:
         self.usable_ns = self.started_ns
+        # What was seen before the goal is not answered: the world may have been another.
+        self.answered_ns = self.started_ns - 1
 
     @property
     def is_over(self) -> bool:
