@@ -193,7 +193,7 @@ def test_several_networks_read_one_stream(graph, tmp_path):
 @pytest.mark.parametrize(
     ("parameters", "text"),
     [
-        ({"models": ["nothing"]}, "shipped: activity, heartbeat"),
+        ({"models": ["nothing"]}, "shipped: activity, contact, heartbeat"),
         ({"models": []}, "'models' is empty"),
         ({"models": ["activity", "activity"]}, "two networks are called 'activity'"),
         ({"input": "float_array"}, "declare 'rate_hz'"),
