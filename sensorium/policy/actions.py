@@ -69,6 +69,37 @@ class ActionMapper:
         gripper = action.gripper_at_0 + share * (action.gripper_at_1 - action.gripper_at_0)
         return np.column_stack((arm, gripper))
 
+    def action(self, commanded: Float64, chain_positions: Float64 | None) -> NDArray[np.float32]:
+        """The action that commands positions of joints: a row of a training set.
+
+        Of a tip target the rotation is not kept; a gripper beyond its two positions counts as at
+        the nearer one.
+
+        Args:
+            commanded: (J,) positions of the commanded joints, in command order.
+            chain_positions: (n,) positions of the kinematic chain at the observation, in its
+                order; needed for tip targets only.
+
+        Returns:
+            (A,) float32, one value per column of the contract.
+        """
+        action = self._contract.action
+        if isinstance(action, JointTargets):
+            return commanded.astype(np.float32)
+        kinematics = self._kinematics
+        assert kinematics is not None  # noqa: S101 - checked when made
+        assert chain_positions is not None  # noqa: S101 - the contract asked for it
+        by_name = dict(zip(self._contract.commanded_joints, commanded, strict=True))
+        target = kinematics.forward([by_name[joint] for joint in kinematics.joint_names])
+        origin = kinematics.forward(chain_positions)
+        row = list((target[:3, 3] - origin[:3, 3]) / action.scale_m)
+        if action.gripper_joint:
+            share = (by_name[action.gripper_joint] - action.gripper_at_0) / (
+                action.gripper_at_1 - action.gripper_at_0
+            )
+            row.append(float(np.clip(share, 0.0, 1.0)))
+        return np.array(row, dtype=np.float32)
+
     def _arm_positions(
         self, action: TipTargets, offsets: Float64, chain_positions: Float64
     ) -> Float64 | Rejection:

@@ -14,25 +14,25 @@ from sensorium.policy.dataset_features import GEOMETRY, IMAGE, STATE, FrameFeatu
 from sensorium.tabletop.demonstrations import Demonstration, read_demonstration, read_meta
 
 __all__ = [
-    "CELL", "Recorded", "TrainingSet", "build_training_set", "is_training_set", "keyframe_steps",
-    "read_recorded", "training_set_of",
+    "CELL", "GRIPPER", "META", "MOTION", "STEPS_LEFT", "TASK", "Recorded", "TrainingSet",
+    "build_training_set", "is_training_set", "keyframe_steps", "read_recorded", "training_set_of",
 ]  # fmt: skip
 
 CELL = "keyframe_cell"
 """Token cell in which the tip will be at the next keyframe; -1 where that is outside the image."""
 
-_MOTION = "motion_m"
-_GRIPPER = "gripper"
-_LEFT = "steps_left"
-_TASK = "task"
-_META = "meta.json"
+MOTION = "motion_m"
+GRIPPER = "gripper"
+STEPS_LEFT = "steps_left"
+TASK = "task"
+META = "meta.json"
 # A training may begin while the set still grows.
 _META_EVERY = 50
 # Half precision for what is no position: the set is read from memory, at random.
 _STORED = {
     IMAGE: np.uint8, STATE: np.float32, f"{GEOMETRY}.points": np.float32,
-    f"{GEOMETRY}.features": np.float16, f"{GEOMETRY}.valid": np.uint8, _MOTION: np.float32,
-    _GRIPPER: np.uint8, _LEFT: np.int32, _TASK: np.int32, CELL: np.int32,
+    f"{GEOMETRY}.features": np.float16, f"{GEOMETRY}.valid": np.uint8, MOTION: np.float32,
+    GRIPPER: np.uint8, STEPS_LEFT: np.int32, TASK: np.int32, CELL: np.int32,
 }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ class TrainingSet:
     """
 
     def __init__(self, directory: Path) -> None:
-        meta = json.loads((directory / _META).read_text(encoding="utf-8"))
+        meta = json.loads((directory / META).read_text(encoding="utf-8"))
         self.instructions: list[list[str]] = meta["instructions"]
         self.rows, self.columns = int(meta["rows"]), int(meta["columns"])
         self.episodes = int(meta["episodes"])
@@ -130,12 +130,12 @@ class TrainingSet:
             and mask (B, size), 0 for rows beyond the end of the episode.
         """
         offsets = np.arange(size)
-        left = np.asarray(self.arrays[_LEFT])[steps]
+        left = np.asarray(self.arrays[STEPS_LEFT])[steps]
         mask = offsets[None] <= left[:, None]
         index = steps[:, None] + np.minimum(offsets[None], left[:, None])
         tip = np.asarray(self.arrays[STATE])[:, :3]
-        motion = np.asarray(self.arrays[_MOTION])[index] + tip[index] - tip[steps][:, None]
-        gripper = np.asarray(self.arrays[_GRIPPER])[index]
+        motion = np.asarray(self.arrays[MOTION])[index] + tip[index] - tip[steps][:, None]
+        gripper = np.asarray(self.arrays[GRIPPER])[index]
         return motion, gripper.astype(np.float32), mask.astype(np.float32)
 
 
@@ -195,10 +195,10 @@ def build_training_set(
                 one.rgb[i], one.depth_m[i], one.intrinsics, one.base_from_camera,
                 tip_m=one.tip_position_m[i], finger_m=float(one.gripper_opening_m[i]) / 2,
             )  # fmt: skip
-            values[_MOTION] = one.action[i, :3]
-            values[_GRIPPER] = np.array(one.action[i, 3] > 0.5)
-            values[_LEFT] = np.array(length - 1 - i)
-            values[_TASK] = np.array(tasks.index(task))
+            values[MOTION] = one.action[i, :3]
+            values[GRIPPER] = np.array(one.action[i, 3] > 0.5)
+            values[STEPS_LEFT] = np.array(length - 1 - i)
+            values[TASK] = np.array(tasks.index(task))
             values[CELL] = cells[i]
             if not arrays:
                 arrays = _open_arrays(directory, values, capacity)
@@ -227,7 +227,7 @@ def _write_meta(
         "rows": rows, "columns": columns, "steps": steps, "episodes": episodes,
         "tasks": tasks, "instructions": [sorted(instructions[task]) for task in tasks],
     }  # fmt: skip
-    path = directory / _META
+    path = directory / META
     path.with_suffix(".part").write_text(json.dumps(meta, indent=1), encoding="utf-8")
     path.with_suffix(".part").replace(path)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sensorium.policy.rejections import Reason, Rejection
 
-__all__ = ["InputRule", "Observation", "ObservationBuffer"]
+__all__ = ["InputRule", "Observation", "ObservationBuffer", "refusal_in_lockstep"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,17 @@ class Observation:
 
     stamp_ns: int
     features: Mapping[str, NDArray[Any]]
+
+
+def refusal_in_lockstep(observation: Observation, now_ns: int) -> Rejection | None:
+    """Why an observation is no answer to a world in lockstep, which waits at the present moment."""
+    if observation.stamp_ns >= now_ns:
+        return None
+    age_s = (now_ns - observation.stamp_ns) / 1e9
+    return Rejection(
+        Reason.OBSERVATION_STALE,
+        f"the newest observation is {age_s:.3f} s older than the clock of a lockstep",
+    )
 
 
 @dataclass(frozen=True, eq=False)

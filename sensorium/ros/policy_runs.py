@@ -19,7 +19,7 @@ from sensorium_ros.msg import ActionChunk
 
 from sensorium.policy.actions import ActionMapper
 from sensorium.policy.contract import Contract
-from sensorium.policy.observations import Observation
+from sensorium.policy.observations import Observation, refusal_in_lockstep
 from sensorium.policy.rejections import Reason, Rejection
 from sensorium.ros.diagnostics import Durations, Rejections, Status
 from sensorium.ros.guard_client import GuardClient
@@ -259,11 +259,9 @@ class PolicyRuns:
             self._reset_for = run
         found = inputs.observe()
         now_ns = self._now_ns()
-        if isinstance(found, Observation) and self._is_lockstep and found.stamp_ns < now_ns:
-            # The world waits for an answer to the present moment, not to one that has passed.
-            age_s = (now_ns - found.stamp_ns) / 1e9
-            text = f"the newest observation is {age_s:.3f} s older than the clock of a lockstep"
-            found = [Rejection(Reason.OBSERVATION_STALE, text)]
+        if isinstance(found, Observation) and self._is_lockstep:
+            refusal = refusal_in_lockstep(found, now_ns)
+            found = found if refusal is None else [refusal]
         if not isinstance(found, Observation):
             self._wait(run, found)
             return
