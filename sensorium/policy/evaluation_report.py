@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import hashlib
 import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sensorium.policy.evaluation import EpisodeResult
+from sensorium.policy.evaluation import EpisodeResult, summary
+from sensorium.policy.evaluation_rows import ROWS
 
 __all__ = ["Report", "weights_hash"]
 
 _PACKAGES = ("numpy", "torch", "mujoco-core")
+_SECTIONS = ("rows_one_process", "rows_through_ros")
+_FIELDS = tuple(field.name for field in fields(EpisodeResult))
 
 
 def weights_hash(directory: Path) -> str:
@@ -28,9 +32,9 @@ def weights_hash(directory: Path) -> str:
 class Report:
     """A table on disk that grows row by row; a row of the same name is replaced.
 
-    Section ``rows`` holds the rows measured through ROS. Rows measured in one process go to the
-    section ``rows_one_process``, and to ``rows`` as long as there is none through ROS; each says
-    how it was measured.
+    Rows measured through ROS stand in the section ``rows_through_ros``, those of one process in
+    ``rows_one_process``. Section ``rows`` has, for each name, the one with more episodes, through
+    ROS where both have as many; each says how it was measured.
 
     Args:
         path: The table, JSON. The episodes go to ``<stem>_episodes.jsonl`` beside it.
@@ -49,10 +53,10 @@ class Report:
 
     def _read(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Table and episodes as they are now: rows may be measured side by side."""
-        table: dict[str, Any] = {"rows": [], "rows_one_process": []}
+        table: dict[str, Any] = {"rows": [], **{section: [] for section in _SECTIONS}}
         episodes: list[dict[str, Any]] = []
         if self._path.exists():
-            table = json.loads(self._path.read_text(encoding="utf-8"))
+            table |= json.loads(self._path.read_text(encoding="utf-8"))
         if self.episodes_path.exists():
             lines = self.episodes_path.read_text(encoding="utf-8").splitlines()
             episodes = [json.loads(line) for line in lines]
@@ -60,30 +64,51 @@ class Report:
 
     def add(
         self,
-        table_row: Mapping[str, Any],
         results: Sequence[EpisodeResult],
         checkpoint: Path,
         conditions: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """Adds or replaces a row, writes both files and returns the row."""
-        name = table_row["name"]
+        """Adds results to their row, writes both files and returns the row.
+
+        Earlier results of the same row stay when they are of the same weights, measured the same
+        way, and of other seeds: a row may be measured in parts.
+
+        Args:
+            results: Of one row.
+            checkpoint: Folder of the policy.
+            conditions: What else belongs into the row.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self._add(results, checkpoint, conditions)
+
+    def _add(
+        self,
+        results: Sequence[EpisodeResult],
+        checkpoint: Path,
+        conditions: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        name, digest = results[0].row, weights_hash(checkpoint)
         table, episodes = self._read()
+        same = {"row": name, "how": self._how, "weights_sha256": digest}
+        seeds = {result.seed for result in results}
+        others = [one for one in episodes if (one["row"], one["how"]) != (name, self._how)]
+        earlier = [
+            one for one in episodes if same.items() <= one.items() and one["seed"] not in seeds
+        ]
+        mine = [same | asdict(result) for result in results]
+        mine = sorted(earlier + mine, key=lambda one: int(one["seed"]))
+        merged = [EpisodeResult(**{key: one[key] for key in _FIELDS}) for one in mine]
         row: dict[str, Any] = {
-            **table_row, **conditions, "how": self._how,
-            "weights_sha256": weights_hash(checkpoint),
+            **summary(merged), **conditions, "how": self._how, "weights_sha256": digest,
             "command": " ".join(["sensorium", *sys.argv[1:]]), "date": _now(),
             "platform": platform.platform(), "python": platform.python_version(),
             "versions": {one: metadata.version(one) for one in _PACKAGES},
         }  # fmt: skip
-        if not self._through_ros:
-            _put(table["rows_one_process"], row)
-        shown = [old for old in table["rows"] if old["name"] == name]
-        if self._through_ros or not shown or shown[0]["how"] == self._how:
-            _put(table["rows"], row)
-        mine = [{"how": self._how} | asdict(result) for result in results]
-        kept = [one for one in episodes if (one["row"], one["how"]) != (name, self._how)]
-        episodes = kept + mine
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        _put(table[_SECTIONS[self._through_ros]], row)
+        table["rows"] = _shown(table)
+        episodes = others + mine
         self._path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
         text = "".join(json.dumps(one) + "\n" for one in episodes)
         self.episodes_path.write_text(text, encoding="utf-8")
@@ -96,6 +121,18 @@ def _put(rows: list[dict[str, Any]], row: dict[str, Any]) -> None:
         rows[places[0]] = row
     else:
         rows.append(row)
+
+
+def _shown(table: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    best: dict[str, dict[str, Any]] = {}
+    for section in _SECTIONS:
+        for row in table[section]:
+            name = row["name"]
+            if name not in best or row["episodes"] >= best[name]["episodes"]:
+                best[name] = row
+    order = [row.name for row in ROWS]
+    known = sorted((name for name in best if name in order), key=order.index)
+    return [best[name] for name in [*known, *(name for name in best if name not in order)]]
 
 
 def _now() -> str:

@@ -14,7 +14,6 @@ from sensorium.policy.evaluation import (
     EpisodeResult,
     LibraryLoop,
     success_interval,
-    summary,
     trials,
 )
 from sensorium.policy.evaluation_report import Report
@@ -112,9 +111,9 @@ def test_the_interval_is_wilsons(successes, episodes, low, high):
     assert success_interval(successes, episodes) == pytest.approx((low, high), abs=2e-4)
 
 
-def results(name, outcomes):
+def results(name, outcomes, first=0):
     return [
-        EpisodeResult(name, i, "pick_red", 0, "pick up the red cube", done, 20 + i)
+        EpisodeResult(name, first + i, "pick_red", 0, "pick up the red cube", done, 20 + i)
         for i, done in enumerate(outcomes)
     ]
 
@@ -124,7 +123,7 @@ def test_a_report_replaces_its_row_and_keeps_the_others(tmp_path):
     report = Report(tmp_path / "policy.json", "a test")
     for name, outcomes in (("a", [True]), ("b", [False]), ("a", [True, False])):
         made = results(name, outcomes)
-        report.add(summary(made), made, tmp_path, {"first_seed": 5})
+        report.add(made, tmp_path, {"first_seed": 5})
     table = json.loads((tmp_path / "policy.json").read_text())
     assert [(row["name"], row["success"], row["episodes"]) for row in table["rows"]] == [
         ("a", 0.5, 2), ("b", 0.0, 1),
@@ -135,19 +134,33 @@ def test_a_report_replaces_its_row_and_keeps_the_others(tmp_path):
     assert {"seed", "task", "phrase", "success", "steps"} <= json.loads(lines[0]).keys()
 
 
-def test_rows_through_ros_come_before_those_of_one_process(tmp_path):
+def test_a_row_may_be_measured_in_parts(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    report = Report(tmp_path / "policy.json", "a test")
+    report.add(results("a", [True, True]), tmp_path, {})
+    assert report.add(results("a", [False, False], first=2), tmp_path, {})["success"] == 0.5
+    assert report.add(results("a", [False], first=1), tmp_path, {})["success"] == 0.25
+    (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    assert report.add(results("a", [True], first=9), tmp_path, {})["episodes"] == 1
+    assert len((tmp_path / "policy_episodes.jsonl").read_text().splitlines()) == 1
+
+
+def test_the_row_with_more_episodes_is_shown_and_the_graph_where_both_have_as_many(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     path = tmp_path / "policy.json"
+    shown = []
     for how, through_ros, outcomes in (
-        ("process", False, [True]), ("graph", True, [True, False]), ("process", False, [False]),
+        ("process", False, [True, True]), ("graph", True, [True]), ("graph", True, [True, False]),
     ):  # fmt: skip
         made = results("a", outcomes)
-        Report(path, how, through_ros=through_ros).add(summary(made), made, tmp_path, {})
+        Report(path, how, through_ros=through_ros).add(made, tmp_path, {})
+        rows = json.loads(path.read_text())["rows"]
+        shown.append([(row["how"], row["success"]) for row in rows])
+    assert shown == [[("process", 1.0)], [("process", 1.0)], [("graph", 0.5)]]
     table = json.loads(path.read_text())
-    assert [(row["how"], row["success"]) for row in table["rows"]] == [("graph", 0.5)]
-    assert [row["success"] for row in table["rows_one_process"]] == [0.0]
+    assert [row["success"] for row in table["rows_one_process"]] == [1.0]
     lines = (tmp_path / "policy_episodes.jsonl").read_text().splitlines()
-    assert [json.loads(line)["how"] for line in lines] == ["graph", "graph", "process"]
+    assert [json.loads(line)["how"] for line in lines] == ["process", "process", "graph", "graph"]
 
 
 def test_a_wrong_pose_is_refused_through_ros(tmp_path, capsys):

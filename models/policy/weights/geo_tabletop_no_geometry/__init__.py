@@ -1,0 +1,1 @@
+"""Policy `geo` without geometry, for the table of ablations; see README.md."""
