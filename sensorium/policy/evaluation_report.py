@@ -79,7 +79,7 @@ class Report:
             conditions: What else belongs into the row.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("w") as lock:
+        with self.episodes_path.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return self._add(results, checkpoint, conditions)
 
