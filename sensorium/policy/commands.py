@@ -115,16 +115,12 @@ class RecordedCommands:
             raise CommandRefused("a position is not finite")
         if (np.diff(times_ns) <= 0).any():
             raise CommandRefused("time_from_start does not rise")
-        ahead = times_ns > received_ns
-        if not ahead.any():
-            if stamp_ns:
-                late_s = (received_ns - int(times_ns[-1])) / 1e9
-                raise CommandRefused(f"all points lie in the past, the last one by {late_s:.3f} s")
-            # A lone point for "now" is where the command is from now on.
-            ahead[-1] = True
+        if stamp_ns and times_ns[-1] <= received_ns:
+            late_s = (received_ns - int(times_ns[-1])) / 1e9
+            raise CommandRefused(f"all points lie in the past, the last one by {late_s:.3f} s")
         for column, joint in enumerate(names):
             if joint in self._joints:
-                self._follow(followed, joint, received_ns, times_ns[ahead], rows[ahead, column])
+                self._follow(followed, joint, received_ns, times_ns, rows[:, column])
 
     def add_positions(
         self, source: str, stamp_ns: int, names: Sequence[str], positions: Sequence[float]
@@ -166,14 +162,18 @@ class RecordedCommands:
         positions: Float64,
     ) -> None:
         known = followed.setdefault(joint, _Followed())
-        if times_ns.size and times_ns[0] <= received_ns:
-            times_ns, positions, begin = times_ns[:0], positions[:0], positions[0]
+        ahead = times_ns > received_ns
+        if times_ns.size and not ahead.any():
+            # A lone point for "now" is where the command is from now on.
+            begin = positions[-1]
         elif known.trajectories:
             begin = known.trajectories[-1].at(received_ns).positions[0]
         else:
-            begin = positions[0]
+            begin = np.interp(received_ns, times_ns, positions)
         start = CommandedState(np.array((begin,)), np.zeros(1), 0)
         known.received_ns.append(received_ns)
         known.trajectories.append(
-            CommandedTrajectory(received_ns, received_ns, start, times_ns, positions[:, None])
+            CommandedTrajectory(
+                received_ns, received_ns, start, times_ns[ahead], positions[ahead, None]
+            )
         )

@@ -13,9 +13,9 @@ NO_NEW_OBSERVATION = "no_new_observation"
 class RowSampler:
     """Chooses observations one period apart.
 
-    A row may come a quarter of a period early. Where the next one is half a period late or more,
-    the beat starts anew; where a whole row is missing, a new segment begins, as rows of a chunk are
-    one period apart.
+    A row may come a third of a period early. The beat follows the rows slowly and starts anew where
+    one is half a period late; where a whole row is missing, a new segment begins, as rows of a
+    chunk are one period apart.
 
     Args:
         period_ns: From row to row.
@@ -33,21 +33,22 @@ class RowSampler:
         self._last_moment_ns: int | None = None
         self._reasons: dict[int, str] = {}
 
-    def begin(self, now_ns: int) -> None:
-        """Begins an episode: rows are expected from now on."""
+    def begin(self) -> None:
+        """Begins an episode: rows are expected from the first moment that is told of."""
         self.segment += 1
-        self._due_ns = None
-        self._last_moment_ns = now_ns - self._period_ns
+        self._due_ns = self._last_moment_ns = None
         self._reasons.clear()
 
     def end(self, now_ns: int) -> None:
         """Ends the episode; counts the rows missing at its end."""
-        self._count_lost(now_ns + self._period_ns)
+        self._count_lost(now_ns)
         self._last_moment_ns = None
 
     def refuse(self, reason: str, now_ns: int) -> None:
         """Notes why there is no observation now."""
-        if self._last_moment_ns is not None:
+        if self._last_moment_ns is None:
+            self._last_moment_ns = now_ns - self._period_ns
+        if now_ns >= self._last_moment_ns:
             moment = (now_ns - self._last_moment_ns + self._period_ns // 2) // self._period_ns
             self._reasons[moment] = reason
 
@@ -56,14 +57,14 @@ class RowSampler:
         period_ns, due_ns = self._period_ns, self._due_ns
         if due_ns is None:
             late_ns = 0
-        elif stamp_ns < due_ns - period_ns // 4:
+        elif stamp_ns < due_ns - period_ns // 3:
             return False
         else:
             late_ns = stamp_ns - due_ns
             if late_ns > period_ns * 3 // 4:
                 self.segment += 1
-        keeps_beat = due_ns is not None and abs(late_ns) <= period_ns // 2
-        self._due_ns = (due_ns if keeps_beat and due_ns is not None else stamp_ns) + period_ns
+        off_beat = due_ns is None or abs(late_ns) > period_ns // 2
+        self._due_ns = period_ns + stamp_ns - (0 if off_beat else late_ns * 3 // 4)
         self._count_lost(now_ns)
         self._last_moment_ns = now_ns
         return True
@@ -73,8 +74,14 @@ class RowSampler:
             return
         period_ns = self._period_ns
         rows = (now_ns - self._last_moment_ns + period_ns // 2) // period_ns - 1
-        reason = NO_NEW_OBSERVATION
-        for moment in range(1, rows + 1):
-            reason = self._reasons.get(moment, reason)
-            self.lost[reason] += 1
+        counted, reason = 0, NO_NEW_OBSERVATION
+        for moment in sorted(self._reasons):
+            if moment > rows:
+                break
+            if moment - 1 > counted:
+                self.lost[reason] += moment - 1 - counted
+                counted = moment - 1
+            reason = self._reasons[moment]
+        if rows > counted:
+            self.lost[reason] += rows - counted
         self._reasons.clear()

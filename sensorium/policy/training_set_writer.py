@@ -24,6 +24,8 @@ class TrainingSetError(ValueError):
 class TrainingSetWriter:
     """One ``.npy`` file per array, all of the same length, and ``meta.json`` at the end.
 
+    A context that ends before :meth:`finish` leaves no files.
+
     Args:
         directory: New or empty.
 
@@ -72,15 +74,10 @@ class TrainingSetWriter:
         for name, file in self._files.items():
             file.seek(0)
             file.write(self._header(name))
-        self.close()
-        text = json.dumps({**meta, "steps": self.rows}, indent=1) + "\n"
-        (self._directory / META).write_text(text, encoding="utf-8")
-
-    def close(self) -> None:
-        """Closes the files; without :meth:`finish` they hold no rows."""
-        for file in self._files.values():
             file.close()
         self._files.clear()
+        text = json.dumps({**meta, "steps": self.rows}, indent=1) + "\n"
+        (self._directory / META).write_text(text, encoding="utf-8")
 
     def __enter__(self) -> TrainingSetWriter:
         return self
@@ -91,7 +88,11 @@ class TrainingSetWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        # Not finished: half a set would look like one.
+        for name, file in self._files.items():
+            file.close()
+            (self._directory / f"{name}.npy").unlink()
+        self._files.clear()
 
     def _header(self, name: str) -> bytes:
         """The file's header; NumPy pads it so that its length does not depend on the rows."""
