@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from sensorium.models.fcclip import FCCLIPConfig
+from sensorium.segmentation.rendered_names import HELD_OUT_NAMES
+from sensorium.sources.scene import TABLETOP
 
 MASK_STRIDE = 4
 # Fewer pixels than this at mask resolution are no segment worth learning.
 SMALLEST_SEGMENT = 4.0
 # Sides of photos inside views, at mask resolution.
-SMALLEST_PHOTO, LARGEST_PHOTO = 9, 16
+SMALLEST_PHOTO, LARGEST_PHOTO = 10, 17
+HELD_OUT_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,10 @@ class Segments:
     Attributes:
         masks: float (N, H/4, W/4), share of each cell that the segment covers.
         facts: Facts of each segment.
-        photos: So many segments at the end are the rectangles of photos that were put in.
     """
 
     masks: Tensor
     facts: list[Facts]
-    photos: int = 0
 
 
 class Pictures:
@@ -59,14 +61,28 @@ class Pictures:
     def __len__(self) -> int:
         return sum(len(shard.color) for shard in self._shards)
 
-    def draw(self, random: np.random.Generator) -> tuple[Shard, int]:
-        """Return a shard and the index of a picture in it."""
-        shard = self._shards[random.integers(len(self._shards))]
-        return shard, int(random.integers(len(shard.color)))
+    def draw(
+        self, random: np.random.Generator, categories: Sequence[str] = ()
+    ) -> tuple[Shard, int]:
+        """Return a shard and the index of a picture in it.
+
+        Args:
+            random: Draws it.
+            categories: For photos, the names that may be in it; empty for all.
+        """
+        while True:
+            shard = self._shards[random.integers(len(self._shards))]
+            index = int(random.integers(len(shard.color)))
+            if not categories or shard.facts[index]["category"] in categories:
+                return shard, index
 
 
 def draw_photos(
-    pictures: Pictures, count: int, size_px: int, random: np.random.Generator
+    pictures: Pictures,
+    count: int,
+    size_px: int,
+    random: np.random.Generator,
+    categories: Sequence[str] = (),
 ) -> tuple[Tensor, list[Facts]]:
     """Draw photos of one size: float (count, 3, size, size) in 0..255, and their facts.
 
@@ -74,7 +90,7 @@ def draw_photos(
     """
     images, facts = [], []
     for _ in range(count):
-        shard, index = pictures.draw(random)
+        shard, index = pictures.draw(random, categories)
         side = int(random.integers(min(56, PHOTO_PX), PHOTO_PX + 1))
         low = (PHOTO_PX - side) // 2
         top, left = (int(low + random.integers(-low // 2, low // 2 + 1)) for _ in "yx")
@@ -150,7 +166,9 @@ def put_photos(
         rectangles: list[Tensor] = []
         for _ in range(count):
             size = MASK_STRIDE * int(random.integers(SMALLEST_PHOTO, LARGEST_PHOTO + 1))
-            photo, photo_facts = draw_photos(pictures, 1, size, random)
+            # Names with masks are met in views anyway.
+            names = HELD_OUT_NAMES if random.random() < HELD_OUT_SHARE else TABLETOP
+            photo, photo_facts = draw_photos(pictures, 1, size, random, names)
             top = MASK_STRIDE * int(random.integers((height - size) // MASK_STRIDE + 1))
             left = MASK_STRIDE * int(random.integers((width - size) // MASK_STRIDE + 1))
             rectangle = torch.zeros(masks.shape[1:])
@@ -162,7 +180,7 @@ def put_photos(
             masks = masks * (1 - rectangle)
             rectangles = [*(r * (1 - rectangle) for r in rectangles), rectangle]
             facts += photo_facts
-        result.append(Segments(torch.cat((masks, torch.stack(rectangles))), facts, count))
+        result.append(Segments(torch.cat((masks, torch.stack(rectangles))), facts))
     return result
 
 

@@ -10,7 +10,6 @@ from scene_pictures import Facts
 from sensorium.models.fcclip.text_embedding import TEMPLATES
 from sensorium.models.fcclip.tokenizer import Tokenizer
 from sensorium.segmentation.rendered_names import (
-    HELD_OUT_NAMES,
     NAMES,
     THINGS,
     combination,
@@ -69,11 +68,6 @@ def other_phrases(
     return phrases
 
 
-def names_held_out(phrase: str) -> bool:
-    """Whether a phrase names an object that has no masks in training."""
-    return phrase.rpartition(" ")[2] in HELD_OUT_NAMES
-
-
 def draw_granularity(random: np.random.Generator) -> tuple[str, ...]:
     """Draw what the captions of a batch say."""
     choices, weights = zip(*GRANULARITIES, strict=True)
@@ -96,6 +90,5 @@ __all__ = [
     "description",
     "draw_granularity",
     "kept_tokens",
-    "names_held_out",
     "other_phrases",
 ]

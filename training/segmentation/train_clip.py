@@ -3,11 +3,8 @@
 Run: python training/segmentation/train_clip.py DATA clip.pt --minutes 36 [--resume]
 
 A photo is pooled as a whole, or, put into a view, inside its rectangle; a segment of a view is
-pooled inside its mask, exactly as FC-CLIP pools a predicted mask. Names held out from masks
-are learned from photos alone: captions with such a name are no alternatives for segments.
-
-With --projection-only the trunk and the text tower stay as they are and only the projection of
-pooled features goes on learning: a trained head still fits, because it does not use the projection.
+pooled inside its mask, exactly as FC-CLIP pools a predicted mask. Names without masks are learned
+from photos alone.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from batches import Pictures, Segments, draw_photos, draw_views, normalised, put_photos
-from captions import caption, description, draw_granularity, names_held_out, other_phrases
+from captions import caption, description, draw_granularity, other_phrases
 from progress import Budget, Checkpoint, say
 from scene_pictures import Facts
 from small_config import small_config
@@ -37,11 +34,11 @@ from sensorium.segmentation.rendered_names import NAMES
 HIGHEST_RATE = 1.5e-3
 WEIGHT_DECAY = 0.02
 OTHER_PHRASES = 40
-VIEWS, VIEW_PX = 6, (160, 192)
+VIEWS, VIEW_PX = 7, (160, 192)
 VIEW_SCALES = (0.6, 1.1)
-PHOTOS_PER_VIEW = 4
+PHOTOS_PER_VIEW = 5
 # Side of the photos of a step -> how many of them.
-PHOTOS = {32: 96, 64: 44, 96: 22}
+PHOTOS = {32: 48, 64: 20, 96: 10}
 PHOTO_CHANCES = (0.35, 0.5, 0.15)
 LAYER_SCALE = 0.5
 REPORT_EVERY = 50
@@ -59,14 +56,10 @@ def untrained_clip(config: FCCLIPConfig) -> CLIP:
 
 def embed_segments(
     clip: CLIP, images: Tensor, segments: list[Segments]
-) -> tuple[Tensor, list[Facts], list[bool]]:
-    """Pool each segment that reaches the last feature map.
-
-    Returns:
-        (N, D), the facts of the N, and which of them are photos.
-    """
+) -> tuple[Tensor, list[Facts]]:
+    """Pool each segment that reaches the last feature map: (N, D) and the facts of the N."""
     dense = clip.visual.trunk(images)[-1].permute(0, 3, 1, 2)
-    pooled, facts, photos = [], [], []
+    pooled, facts = [], []
     for features, of in zip(dense, segments, strict=True):
         rows = pool_by_mask(features[None], (of.masks - 0.5)[None])[0]
         # An empty mask pools exact zeros, which say nothing.
@@ -74,8 +67,7 @@ def embed_segments(
             if bool(row.detach().abs().sum() > 0):
                 pooled.append(row)
                 facts.append(of.facts[i])
-                photos.append(i >= len(rows) - of.photos)
-    return clip.visual.project(torch.stack(pooled)), facts, photos
+    return clip.visual.project(torch.stack(pooled)), facts
 
 
 def embed_texts(clip: CLIP, tokenizer: Tokenizer, texts: list[str]) -> Tensor:
@@ -92,7 +84,6 @@ def contrast(
     phrases: Sequence[str],
     texts: Tensor,
     candidates: Sequence[str],
-    photos: Sequence[bool],
     scale: Tensor,
 ) -> tuple[Tensor, float]:
     """Contrast pictures with captions in both directions.
@@ -102,7 +93,6 @@ def contrast(
         phrases: What each picture shows.
         texts: (M, D) of length one.
         candidates: The phrase of each text, all different.
-        photos: Which of the pictures are photos.
         scale: Scale of the logits.
 
     Returns:
@@ -111,9 +101,6 @@ def contrast(
     index = {phrase: i for i, phrase in enumerate(candidates)}
     target = torch.tensor([index[phrase] for phrase in phrases])
     logits = scale * images @ texts.T
-    unmasked = torch.tensor([names_held_out(phrase) for phrase in candidates])
-    forbidden = unmasked & ~torch.tensor(photos)[:, None]
-    logits = logits.masked_fill(forbidden, -1e4)
     loss = functional.cross_entropy(logits, target)
     matches = functional.one_hot(target, len(candidates)).T.to(logits.dtype)
     shown = matches.sum(1) > 0
@@ -170,10 +157,7 @@ class ClipTraining:
         views, segments = draw_views(self._views, VIEWS, VIEW_PX, random, VIEW_SCALES)
         segments = put_photos(views, segments, self._photos, PHOTOS_PER_VIEW, random)
         seen = clip.encode_image(normalised(photos, config, random))
-        inside, more_facts, are_photos = embed_segments(
-            clip, normalised(views, config, random), segments
-        )
-        are_photos = [*[True] * len(photos), *are_photos]
+        inside, more_facts = embed_segments(clip, normalised(views, config, random), segments)
         images = functional.normalize(torch.cat((seen, inside)), dim=-1)
         facts = [*facts, *more_facts]
         attributes = draw_granularity(random)
@@ -188,11 +172,10 @@ class ClipTraining:
             [f["category"] for f in facts],
             embedded[: len(NAMES)],
             NAMES,
-            are_photos,
             scale,
         )
         phrases_loss, phrases_right = contrast(
-            images, phrases, embedded[len(NAMES) :], candidates, are_photos, scale
+            images, phrases, embedded[len(NAMES) :], candidates, scale
         )
         return Step(names_loss + phrases_loss, names_right, phrases_right)
 
@@ -204,16 +187,21 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--minutes", type=float, default=36.0)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--start", type=Path, help="a trained CLIP that is trained further")
     parser.add_argument(
-        "--projection-only", type=Path, metavar="TRAINED", help="goes on with this trained CLIP"
-    )
+        "--projection-only", action="store_true",
+        help="train only the projection of pooled features: a trained head, which does not use it, "
+        "still fits",
+    )  # fmt: skip
+    parser.add_argument("--rate", type=float, default=HIGHEST_RATE, help="highest learning rate")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = small_config()
     clip = untrained_clip(config)
+    if arguments.start:
+        clip.load_state_dict(torch.load(arguments.start, weights_only=True)["model"])
     if arguments.projection_only:
-        clip.load_state_dict(torch.load(arguments.projection_only, weights_only=True)["model"])
         clip.requires_grad_(False)
         clip.visual.head.requires_grad_(True)
         clip.visual.trunk.head.requires_grad_(True)
@@ -230,7 +218,7 @@ def main() -> None:
         step += 1
         result = training.step()
         for group in optimiser.param_groups:
-            group["lr"] = budget.rate(HIGHEST_RATE)
+            group["lr"] = budget.rate(arguments.rate)
         optimiser.zero_grad()
         result.loss.backward()
         nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
