@@ -76,8 +76,10 @@ class RecordedCommands:
 
     def clear(self) -> None:
         """Forgets everything: a new episode begins, or the clock went back."""
-        for known in (*self._followed.values(), *self._positions.values()):
-            known.clear()
+        for followed in self._followed.values():
+            followed.clear()
+        for positions in self._positions.values():
+            positions.clear()
 
     def add_trajectory(
         self,

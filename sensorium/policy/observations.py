@@ -161,6 +161,15 @@ class ObservationBuffer:
         if rejections:
             return rejections
         inputs = self._aligned()
+        # A value taken from before the newest one has not been looked at.
+        rejections = [
+            rejection
+            for name, item in inputs.items()
+            if item is not self._inputs[name]
+            and (rejection := _check_finite(name, item)) is not None
+        ]
+        if rejections:
+            return rejections
         synchronized = {n: i for n, i in inputs.items() if self._rules[n].synchronized}
         skewed = self._check_skew(synchronized)
         if skewed is not None:
@@ -211,13 +220,7 @@ class ObservationBuffer:
                 f"'{name}' was last received {silence_ns / 1e9:.3f} s ago (limit "
                 f"{rule.max_silence_ns / 1e9:.3f} s)",
             )
-        if np.issubdtype(item.value.dtype, np.inexact) and not np.isfinite(item.value).all():
-            count = int((~np.isfinite(item.value)).sum())
-            return Rejection(
-                Reason.OBSERVATION_NOT_FINITE,
-                f"'{name}' holds {count} of {item.value.size} values that are not finite",
-            )
-        return None
+        return _check_finite(name, item)
 
     def _check_skew(self, synchronized: Mapping[str, _Input]) -> Rejection | None:
         stamps = {name: item.stamp_ns for name, item in synchronized.items()}
@@ -232,3 +235,13 @@ class ObservationBuffer:
             f"'{oldest}' and '{newest}' are {skew_ns / 1e9:.3f} s apart (limit "
             f"{self._max_skew_ns / 1e9:.3f} s)",
         )
+
+
+def _check_finite(name: str, item: _Input) -> Rejection | None:
+    if np.issubdtype(item.value.dtype, np.inexact) and not np.isfinite(item.value).all():
+        count = int((~np.isfinite(item.value)).sum())
+        return Rejection(
+            Reason.OBSERVATION_NOT_FINITE,
+            f"'{name}' holds {count} of {item.value.size} values that are not finite",
+        )
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -94,7 +95,7 @@ class PolicyInputs:
             self.sources.append(
                 MonitoredSubscription(
                     self._node, TokensInfo, layout_topic,
-                    lambda message, bank=bank_topic: observer.note_layout(bank, message),
+                    functools.partial(observer.note_layout, bank_topic),
                     qos_profile(LATCHED_QOS),
                 )
             )  # fmt: skip

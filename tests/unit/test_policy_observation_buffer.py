@@ -139,3 +139,16 @@ def test_a_value_from_before_the_clock_went_back_does_not_keep_new_ones_out(inpu
     assert inputs.observe(NOW_NS).features[STATE] == 1.0
     inputs.put(STATE, np.array([2.0]), stamp_ns=NOW_NS - 30 * MS, received_ns=NOW_NS)
     assert inputs.observe(NOW_NS).features[STATE] == 1.0
+
+
+def test_a_value_of_the_past_that_is_not_finite_refuses_too():
+    inputs = ObservationBuffer(
+        {IMAGE: InputRule(200 * MS, 200 * MS), STATE: InputRule(50 * MS, 50 * MS, past_values=10)},
+        max_skew_ns=30 * MS,
+    )
+    for age_ms, value in ((100, np.nan), (0, 1.0)):
+        stamp_ns = NOW_NS - age_ms * MS
+        inputs.put(STATE, np.full(3, value), stamp_ns=stamp_ns, received_ns=stamp_ns)
+    stamp_ns = NOW_NS - 100 * MS
+    inputs.put(IMAGE, np.zeros((4, 4, 3), np.uint8), stamp_ns=stamp_ns, received_ns=NOW_NS)
+    assert reasons(inputs) == [Reason.OBSERVATION_NOT_FINITE]
