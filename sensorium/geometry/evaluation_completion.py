@@ -30,7 +30,8 @@ class CompletionErrors:
     """AbsRel in metres, without any alignment; of the last view of a group.
 
     Attributes:
-        filled: In the hidden blocks: the model's depth fitted to what is around them.
+        filled: In the hidden blocks: as ``complete_depth`` fills them, with colour and model.
+        without_model: There: the same with a flat model, so by colour alone.
         nearest: There: the nearest measured pixel.
         telea: There: cv2.inpaint, Telea's fast marching.
         navier_stokes: There: cv2.inpaint, Navier-Stokes.
@@ -39,6 +40,7 @@ class CompletionErrors:
     """
 
     filled: float
+    without_model: float
     nearest: float
     telea: float
     navier_stokes: float
@@ -69,6 +71,7 @@ def completion_errors(
     refined = refined_depth(model, group.views, measured, processor)
     scored = hidden[-1] & np.isfinite(last.true_depth_m)
     holes = ~np.isfinite(left[-1])
+    flat = np.ones_like(left[-1])
 
     def error(depth_m: Float32, where: Bool) -> float:
         where = where & np.isfinite(depth_m)
@@ -78,6 +81,7 @@ def completion_errors(
 
     return CompletionErrors(
         error(filled, scored),
+        error(complete_depth(left[-1], flat, flat, last.color)[0], scored),
         error(nearest_filling(left[-1]), scored),
         error(inpainted(left[-1], holes, cv2.INPAINT_TELEA), scored),
         error(inpainted(left[-1], holes, cv2.INPAINT_NS), scored),

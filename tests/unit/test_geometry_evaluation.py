@@ -71,7 +71,7 @@ def scores_of(depths, model_error) -> Scores:
     scores = Scores(true_depth_m=list(depths))
     for index, _ in enumerate(depths):
         scores.names.append(str(index))
-        scores.completion.append(CompletionErrors(0.03, 0.06, 0.05, 0.04, 0.01, 1.0, 0.9))
+        scores.completion.append(CompletionErrors(0.03, 0.04, 0.06, 0.05, 0.04, 0.01, 1.0, 0.9))
     for condition in CONDITIONS:
         scores.metrics[condition.name] = {metric: [0.5] * len(depths) for metric in METRICS}
     scores.metrics["none"]["AbsRel"] = [model_error] * len(depths)
