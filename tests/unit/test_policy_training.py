@@ -7,6 +7,7 @@ import pytest
 import torch
 from geo_policies import observation
 
+from sensorium.cli import main
 from sensorium.configuration import build
 from sensorium.frames import CameraModel, RgbdFrame
 from sensorium.geometry.sensor import SensorBackend, SensorConfiguration
@@ -15,6 +16,7 @@ from sensorium.models.policy import ObservationError, load_policy
 from sensorium.policy.dataset import (
     CELL,
     Recorded,
+    TrainingSet,
     build_training_set,
     is_training_set,
     keyframe_steps,
@@ -22,7 +24,8 @@ from sensorium.policy.dataset import (
 from sensorium.policy.dataset_features import GEOMETRY, IMAGE, STATE, FrameFeatures
 from sensorium.policy.features import token_features
 from sensorium.policy.training import TrainingConfiguration, train
-from sensorium.tabletop.demonstrations import Demonstration
+from sensorium.tabletop.demonstrations import Demonstration, record_demonstrations
+from sensorium.tabletop.options import TabletopOptions
 
 SIZE = 16
 K = np.array([[20.0, 0.0, 7.5], [0.0, 20.0, 7.5], [0.0, 0.0, 1.0]])
@@ -140,6 +143,21 @@ def test_a_training_goes_on_where_it_stopped(data, tmp_path):
     after = torch.load(tmp_path / "training_state.pt", weights_only=True)
     assert (before["step"], after["step"]) == (3, 5)
     assert json.loads((tmp_path / "train_config.json").read_text())["trained_steps"] == 5
+
+
+def test_the_command_trains_on_recorded_demonstrations_and_keeps_their_features(tmp_path, capsys):
+    pytest.importorskip("mujoco", reason="the tabletop world needs mujoco-core")
+    demos, kept, output = tmp_path / "demos", tmp_path / "features", tmp_path / "policy"
+    size = TabletopOptions(image_width_px=32, image_height_px=32)
+    (entry,) = record_demonstrations(demos, 1, 7, size)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("{steps: 2, batch_size: 4, channels: 8, heads: 2, hidden: 16}")
+    common = ["--config", str(recipe), "--output", str(output)]
+    assert main(["train", "policy", "--demos", str(demos), "--features", str(kept), *common]) == 0
+    assert f"1 demonstrations, {entry['rows']} steps" in capsys.readouterr().out
+    assert len(TrainingSet(kept)) == entry["rows"]
+    assert load_policy(output).chunk_size == 8
+    assert main(["train", "policy", "--demos", str(kept), *common, "--resume"]) == 0
 
 
 def test_a_set_without_demonstrations_is_refused(tmp_path):
