@@ -188,6 +188,7 @@ class _BagConversion:
         if options.episodes_from:
             self._episode_topic = absolute_topic(options.episodes_from, options.namespace)
             others[self._episode_topic] = type_in(bag, self._episode_topic, _EPISODE_TYPES)
+        self._has_world = others.get(self._episode_topic) is WorldState
         self._replay = BagObservations(
             bag, contract, kinematics, namespace=options.namespace, others=others,
             lockstep=options.lockstep,
@@ -230,6 +231,8 @@ class _BagConversion:
         self._commands.clear()
 
     def _observe(self, episode: RecordedEpisode) -> None:
+        if not self._has_world:
+            episode.end_ns = self._now_ns
         found = self._replay.observe()
         if not isinstance(found, Observation):
             self._sampler.refuse(found[0].reason.value, self._now_ns)
@@ -237,7 +240,6 @@ class _BagConversion:
         gap_ns = round(self._options.gap_s * 1e9)
         if gap_ns and episode.rows and found.stamp_ns - episode.rows[-1].stamp_ns > gap_ns:
             # What is missing in the gap is between two episodes.
-            episode.end_ns = self._now_ns
             self._episode = None
             self._write(episode)
             episode = self._begin(self._options.instruction, self._options.task)
@@ -286,6 +288,9 @@ class _BagConversion:
                 self._commands.clear()
                 episode = self._begin(message.instruction, message.task)
                 episode.success, self._last_number = False, message.episode
+            if episode is not None:
+                # The clock leaps at a reset, before the world tells of it.
+                episode.end_ns = self._now_ns
             if episode is not None and message.done and self._close_ns is None:
                 episode.success = message.success
                 self._close_ns = self._now_ns + _PERIODS_AFTER_END * self._contract.period_ns
@@ -302,8 +307,7 @@ class _BagConversion:
     def _end(self) -> None:
         episode, self._episode, self._close_ns = self._episode, None, None
         if episode is not None:
-            episode.end_ns = self._now_ns
-            self._sampler.end(self._now_ns)
+            self._sampler.end(episode.end_ns)
             self._write(episode)
 
     def _write(self, episode: RecordedEpisode) -> None:
