@@ -36,8 +36,8 @@ def test_the_map_agrees_with_held_out_depth_to_under_15_mm(record_property):
     points = held_out_points()
     nearest = distance_to_nearest(points, cloud, 0.1)
     field = np.abs(fused_map.signed_distance_m(points))
-    record_property("median_nearest_mm", 1e3 * np.median(nearest))
-    record_property("median_field_mm", 1e3 * np.nanmedian(field))
+    record_property("median_nearest_mm", float(1e3 * np.median(nearest)))
+    record_property("median_field_mm", float(1e3 * np.nanmedian(field)))
     print(  # noqa: T201 - shown by pytest -s
         f"held-out points {len(points)}, map points {len(cloud)}: nearest point median "
         f"{1e3 * np.median(nearest):.1f} mm, p90 {1e3 * np.percentile(nearest, 90):.1f} mm, "

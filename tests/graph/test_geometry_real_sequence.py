@@ -63,7 +63,7 @@ def test_every_frame_arrives_and_the_map_agrees_with_frames_that_were_not_played
     vertices = read_ply(tmp_path / "office.ply")
     cloud = np.stack([vertices[axis] for axis in "xyz"], axis=1)
     median_m = float(np.median(distance_to_nearest(held_out_points(), cloud, 0.1)))
-    record_property("median_mm", 1e3 * median_m)
+    record_property("median_mm", float(1e3 * median_m))
     print(  # noqa: T201 - shown by pytest -s
         f"{played} frames at {RATE_HZ:g} Hz: {arrived.values['processed']} processed, "
         f"{arrived.values['superseded']} superseded, {fused} fused, "
