@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from camera_to_geometry import HEIGHT_PX, WIDTH_PX, write_recording
 from conditions import ROOT, conditions, write_results
 
@@ -186,14 +185,10 @@ def measure_action(seconds: float) -> dict[str, Any] | None:
     from sensorium_ros.msg import ActionChunk
 
     from sensorium.ros.episodes import EpisodeClient, EpisodeRequest
-    from sensorium.share import parameter_file
+    from sensorium.tabletop.parameters import closed_loop_parameters, make_real_time
 
-    parameters = yaml.safe_load(parameter_file("tabletop_policy").read_text())
-    parameters["/**/tabletop_world"]["ros__parameters"]["mode"] = "realtime"
-    policy = parameters["/**/policy"]["ros__parameters"]
-    policy["run"]["replan"] = "threshold"
-    guards = parameters["/**/policy_guard"]["ros__parameters"]["guards"]
-    guards["lockstep"] = False
+    parameters = closed_loop_parameters()
+    make_real_time(parameters)
     nodes = ["tabletop_world", "geometry", "policy", "policy_guard"]
     with running(parameters, sim_time=True) as (stack, watch):
         latency_ms: list[float] = []

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-import yaml
 from faults import Outcome, Scene, flow_again
 from sensorium_ros.msg import ActionChunk, WorldState
 from stack import Stack, wait_until
@@ -17,7 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 from watch import CommandWatch, Watch
 
 from sensorium.ros.episodes import EpisodeClient, EpisodeError, EpisodeRequest
-from sensorium.share import parameter_file
+from sensorium.tabletop.parameters import closed_loop_parameters, make_real_time
 from sensorium.tabletop.world import TabletopWorld
 
 COMMANDS = "/tabletop_world/joint_trajectory"
@@ -33,13 +32,10 @@ _TEXTS = [
 
 def parameters(checkpoint: str) -> dict[str, Any]:
     """tabletop_policy in real time."""
-    content: dict[str, Any] = yaml.safe_load(parameter_file("tabletop_policy").read_text())
-    content["/**/tabletop_world"]["ros__parameters"]["mode"] = "realtime"
-    policy = content["/**/policy"]["ros__parameters"]
-    policy["run"]["replan"] = "threshold"
+    content = closed_loop_parameters()
+    make_real_time(content)
     if checkpoint:
-        policy["checkpoint"] = checkpoint
-    content["/**/policy_guard"]["ros__parameters"]["guards"]["lockstep"] = False
+        content["/**/policy"]["ros__parameters"]["checkpoint"] = checkpoint
     return content
 
 

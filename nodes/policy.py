@@ -66,6 +66,7 @@ class PolicyNode(ManagedNode[Configuration]):
         self._runs: PolicyRuns | None = None
         self._inputs: PolicyInputs | None = None
         self._world: MonitoredSubscription | None = None
+        self._episode: int | None = None
         self._chunks: Any = None
         super().__init__("policy", Configuration, **arguments)
         self._rejections = Rejections(self)
@@ -144,11 +145,16 @@ class PolicyNode(ManagedNode[Configuration]):
         self._policy = self._contract = self._chunks = None
 
     def _note_world(self, state: WorldState) -> None:
-        if self._runs is None:
+        if not (state.success or state.done):
+            self._episode = state.episode
             return
+        # Repeated or late word of an episode that has ended a run must not end the next one.
+        if self._runs is None or state.episode != self._episode:
+            return
+        self._episode = None
         if state.success:
             self._runs.end("task_done", f"the world reports that '{state.task}' is done")
-        elif state.done:
+        else:
             self._runs.end("episode_over", f"the world's {state.max_steps} steps are over")
 
     def _fill(self, status: Status) -> None:

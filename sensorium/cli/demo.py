@@ -107,7 +107,7 @@ def _demonstrate(arguments: argparse.Namespace, folder: OutputFolder, stopping: 
         ("map.png", "depth.png"), None if loop is None else loop.values,
     )  # fmt: skip
     print(f"Open {folder.file('report.html')}")
-    return _FAILED if report.failure or (loop is not None and loop.failure) else 0
+    return _FAILED if report.failure else 0
 
 
 def _closed_loop(
@@ -119,4 +119,4 @@ def _closed_loop(
         return None
     from sensorium.demo.closed_loop import run_closed_loop
 
-    return run_closed_loop(folder, environment, progress, stopping)
+    return run_closed_loop(folder, node_commands, environment, progress, stopping)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,12 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from sensorium.bringup import read_plan
-from sensorium.cli.up import node_commands
+from sensorium.bringup import NodePlan, read_plan
 from sensorium.demo.folder import OutputFolder
 from sensorium.demo.progress import Progress
 from sensorium.demo.run import Stopping, run_processes
 from sensorium.demo.signal_strip import signals_line
-from sensorium.share import parameter_file
+from sensorium.tabletop.parameters import closed_loop_parameters
 
 RESULTS = "closed_loop.json"
 # Of one episode: pictures of the camera, the last picture of the segmentation.
@@ -46,8 +45,8 @@ class ClosedLoopRequest:
         folder: existing folder for its results.
         episodes: (seed, task, phrase) of each.
         camera_topic: images for the film.
-        overlay_topic: pictures of the segmentation, "" without one.
-        contact_topic: estimates of the network on the gripper's forces, "" without one.
+        overlay_topic: pictures of the segmentation.
+        contact_topic: estimates of the network on the gripper's forces.
         nodes: full names of all nodes, whose diagnostics are kept.
     """
 
@@ -77,18 +76,27 @@ class ClosedLoopReport:
     Attributes:
         table: for the terminal.
         values: for demo.json and the page.
-        failure: "" when every node worked; an episode that fails is a number, no failure.
     """
 
     table: str
     values: dict[str, Any]
-    failure: str
 
 
 def run_closed_loop(
-    folder: OutputFolder, environment: Mapping[str, str], progress: Progress, stopping: Stopping
+    folder: OutputFolder,
+    commands: Callable[[list[NodePlan]], dict[str, list[str]]],
+    environment: Mapping[str, str],
+    progress: Progress,
+    stopping: Stopping,
 ) -> ClosedLoopReport:
     """Start world, geometry, segmentation, policy and guards, run the episodes, write films.
+
+    Args:
+        folder: the output folder.
+        commands: makes the commands of the processes from the plan of the nodes.
+        environment: of every process.
+        progress: where to show what goes on.
+        stopping: notes signals.
 
     Raises:
         RunError: a process ended before its time, or the session reports a failure.
@@ -97,30 +105,27 @@ def run_closed_loop(
     started_s = time.monotonic()
     results = folder.file("closed_loop")
     results.mkdir()
-    parameters: dict[str, Any] = yaml.safe_load(parameter_file("tabletop_demo").read_text())
-    recorder = parameters.get("/**/recorder")
-    if recorder is not None:
-        recorder["ros__parameters"]["directory"] = str(results)
+    parameters = closed_loop_parameters("tabletop_demo")
+    parameters["/**/recorder"]["ros__parameters"]["directory"] = str(results)
     path = results / "parameters.yaml"
     path.write_text(yaml.safe_dump(parameters, sort_keys=False))
     plans = read_plan(path, use_sim_time=True)
     names = tuple(plan.fully_qualified_name for plan in plans)
-    overlay = "/segmentation/overlay" if "/segmentation" in names else ""
-    contact = "/signal/contact" if "/signal" in names else ""
     request = ClosedLoopRequest(
-        str(results), EPISODES, "/camera/color/image_raw", overlay, contact, names
+        str(results), EPISODES, "/camera/color/image_raw", "/segmentation/overlay",
+        "/signal/contact", names,
     )  # fmt: skip
     session = [sys.executable, "-m", "sensorium.ros.closed_loop_session", request.to_json()]
     # The first part has logs of the same names.
     logs = folder.logs / "closed_loop"
     logs.mkdir()
-    run = run_processes(node_commands(plans), session, environment, logs, progress, stopping)
+    run = run_processes(commands(plans), session, environment, logs, progress, stopping)
     values = json.loads((results / RESULTS).read_text())
     values["peak_memory_mib"] = run.peak_mb
     values["seconds"] = time.monotonic() - started_s
     for number in range(len(values["episodes"])):
         _film(results, number)
-    return ClosedLoopReport(_table(values), values, "")
+    return ClosedLoopReport(_table(values), values)
 
 
 def _film(results: Path, number: int) -> None:
@@ -165,10 +170,10 @@ def _table(values: dict[str, Any]) -> str:
     chunks = sum(episode["chunks_published"] for episode in values["episodes"])
     rejected = sum(episode["chunks_rejected"] for episode in values["episodes"])
     lines.append(f"  chunks of actions sent to the arm {chunks}, rejected by the guards {rejected}")
-    for name, key in (("policy network", "inference"), ("observation to action", "latency")):
-        p50, p95 = (values["policy"].get(f"{key}_{p}_ms") for p in ("p50", "p95"))
-        if p50:
-            lines.append(f"  {name}: p50 {float(p50):.0f} ms, p95 {float(p95):.0f} ms")
+    inference_ms = values["inference_ms"]
+    if inference_ms:
+        p50, p95 = np.percentile(inference_ms, (50, 95))
+        lines.append(f"  policy network: p50 {p50:.0f} ms, p95 {p95:.0f} ms")
     if values.get("labels"):
         labels = ", ".join(f"{name} {count}" for name, count in values["labels"].items())
         lines.append(f"  seen by the segmentation (pictures): {labels}")

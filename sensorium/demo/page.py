@@ -90,12 +90,8 @@ def _closed_loop(values: Mapping[str, Any], folder: Path) -> list[str]:
             f"{html.escape(episode['instruction'])}</figcaption></figure>"
             for episode in felt
         ]
-    latencies = [chunk["latency_ms"] for chunk in values.get("chunks", [])]
-    if latencies:
-        parts.append("<h3>From observation to action, chunk by chunk [ms]</h3>")
-        parts.append(line_plot(latencies))
-    for name, series in values.get("signals", {}).items():
-        parts.append(f"<h3>{html.escape(name)}</h3>{line_plot(series)}")
+    parts.append("<h3>Time of the policy's network, chunk by chunk [ms]</h3>")
+    parts.append(line_plot(values["inference_ms"]))
     return parts
 
 

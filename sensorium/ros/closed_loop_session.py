@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from sensorium.ros.signal_log import SignalLog
 
 # Every network is loaded and warmed up before.
 _READY_S = 120.0
-_MOST_FRAMES = 300
+_MOST_FRAMES, _MOST_CHUNKS = 300, 10_000
 
 
 class ClosedLoopSession:
@@ -45,18 +45,13 @@ class ClosedLoopSession:
         self._overlay: NDArray[np.uint8] | None = None
         self._labels: Counter[str] = Counter()
         self._values: dict[str, dict[str, str]] = {}
-        self._chunks: list[dict[str, float]] = []
+        self._inference_ms: deque[float] = deque(maxlen=_MOST_CHUNKS)
         best = qos_profile("sensor_data", 10)
         self._node.create_subscription(Image, request.camera_topic, self._see, best)
-        if request.overlay_topic:
-            base = request.overlay_topic.rpartition("/")[0]
-            self._node.create_subscription(Image, request.overlay_topic, self._overlaid, best)
-            self._node.create_subscription(Segments, f"{base}/segments", self._named, best)
-        self._signals = (
-            SignalLog(self._node, "/tabletop_world", request.contact_topic)
-            if request.contact_topic
-            else None
-        )
+        base = request.overlay_topic.rpartition("/")[0]
+        self._node.create_subscription(Image, request.overlay_topic, self._overlaid, best)
+        self._node.create_subscription(Segments, f"{base}/segments", self._named, best)
+        self._signals = SignalLog(self._node, "/tabletop_world", request.contact_topic)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._note, 50)
         self._node.create_subscription(ActionChunk, "/policy/chunk", self._proposed, 50)
         self._episodes = EpisodeClient(self._node)
@@ -79,22 +74,20 @@ class ClosedLoopSession:
             outcome = self._episodes.run(EpisodeRequest(seed, task, phrase))
             verdict = "done" if outcome.success else f"not done ({outcome.reason})"
             _tell("phase", f'"{outcome.instruction}": {verdict}')
-            strip = self._signals.episode() if self._signals is not None else None
+            strip = self._signals.episode()
             outcomes.append(
                 {**asdict(outcome), "signals": None if strip is None else asdict(strip)}
             )
             with self._lock:
-                frames = np.array(self._frames[:_MOST_FRAMES], np.uint8)
+                frames = np.array(self._frames, np.uint8)
                 overlay = self._overlay
             folder = Path(request.folder)
             np.savez_compressed(folder / FRAMES.format(number), frames=frames)
             if overlay is not None:
                 np.savez_compressed(folder / OVERLAY.format(number), overlay=overlay)
-        policy = self._values.get("/policy", {})
         results = {
             "episodes": outcomes,
-            "policy": policy,
-            "chunks": self._chunks,
+            "inference_ms": list(self._inference_ms),
             "labels": dict(self._labels.most_common(12)),
             "diagnostics": {name: self._values.get(name, {}) for name in request.nodes},
         }
@@ -107,7 +100,8 @@ class ClosedLoopSession:
 
     def _see(self, message: Image) -> None:
         with self._lock:
-            self._frames.append(color_from_image(message))
+            if len(self._frames) < _MOST_FRAMES:
+                self._frames.append(color_from_image(message))
 
     def _overlaid(self, message: Image) -> None:
         with self._lock:
@@ -121,15 +115,7 @@ class ClosedLoopSession:
             self._values[status.name] = {item.key: item.value for item in status.values}
 
     def _proposed(self, message: ActionChunk) -> None:
-        stamp_s = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
-        self._chunks.append(
-            {
-                "stamp_s": stamp_s,
-                "published": float(message.published),
-                "latency_ms": 1e3 * message.latency_s,
-                "inference_ms": 1e3 * message.inference_s,
-            }
-        )
+        self._inference_ms.append(1e3 * message.inference_s)
 
 
 def _tell(kind: str, text: str = "") -> None:

@@ -22,6 +22,7 @@ from sensorium.tabletop.tasks import TRAINING_PHRASE
 
 _POLL_S = 0.005
 _ANSWER_S = 30.0
+_LATE_S = 1.0
 # The policy gives feedback five times a second; DDS itself notices a kill only after 20 s.
 _SILENCE_S = 8.0
 
@@ -203,6 +204,9 @@ class EpisodeClient:
             meanwhile()
             time.sleep(_POLL_S)
         result = future.result().result
+        if result.reason == "task_done":
+            # The policy may have heard it before we did.
+            _wait(lambda: self._heard_of(answer.episode) and self._state_is_over(), _LATE_S)
         state = self._state
         assert state is not None  # noqa: S101 - heard of above
         return EpisodeOutcome(
@@ -223,6 +227,9 @@ class EpisodeClient:
 
     def _heard_of(self, episode: int) -> bool:
         return self._state is not None and self._state.episode == episode
+
+    def _state_is_over(self) -> bool:
+        return self._state is not None and (self._state.success or self._state.done)
 
     def _note(self, state: WorldState) -> None:
         self._state = state

@@ -20,7 +20,8 @@ from sensorium.policy.evaluation_rows import Row, Trial
 from sensorium.processes import ManagedProcess, stop_all
 from sensorium.ros.episodes import EpisodeClient, EpisodeRequest
 from sensorium.ros.token_relay import TokenRelay
-from sensorium.share import parameter_file, share_directory
+from sensorium.share import share_directory
+from sensorium.tabletop.parameters import closed_loop_parameters, make_real_time
 
 __all__ = ["run_trials", "trial_parameters"]
 
@@ -39,16 +40,13 @@ def trial_parameters(row: Row, checkpoint: Path, action_steps: int, folder: Path
         action_steps: Control steps from one observation to the next.
         folder: Where a changed contract is written.
     """
-    text = parameter_file("tabletop_policy").read_text(encoding="utf-8")
-    parameters: dict[str, Any] = yaml.safe_load(text)
+    parameters = closed_loop_parameters()
     world = parameters["/**/tabletop_world"]["ros__parameters"]
     world |= {"mode": "lockstep", "lockstep_steps": action_steps, "lockstep_timeout_s": 60.0}
     world["world"] = {"camera": asdict(row.camera)}
     policy = parameters["/**/policy"]["ros__parameters"]
     if row.real_time:
-        world["mode"] = "realtime"
-        policy["run"]["replan"] = "threshold"
-        parameters["/**/policy_guard"]["ros__parameters"]["guards"]["lockstep"] = False
+        make_real_time(parameters)
     policy["checkpoint"] = str(checkpoint.resolve())
     if row.tokens:
         shipped = share_directory() / "config" / policy["contract"]

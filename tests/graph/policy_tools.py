@@ -58,6 +58,7 @@ CONTRACT = {
 POLICY = {
     "use_sim_time": True,
     "threads": 1,
+    "world_state_topic": "world_state",
     "run.replan_threshold_s": 0.35,
     "run.observation_patience_s": 0.3,
 }

@@ -22,7 +22,7 @@ from policy_tools import (
     write_scripted_checkpoint,
     write_urdf,
 )
-from sensorium_ros.msg import ActionChunk
+from sensorium_ros.msg import ActionChunk, WorldState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
@@ -45,6 +45,7 @@ class Scene:
         )
         self.policy = self.start_policy()
         self.chunks = graph.collect(ActionChunk, "/policy/chunk")
+        self.world = graph.publisher(WorldState, "/world_state")
         self.button = graph.publisher(Bool, "/emergency_stop")
         graph.wait_state(self.guard, "active")
         graph.wait_state(self.policy, "active")
@@ -127,6 +128,21 @@ def test_a_run_moves_the_robot_until_its_time_is_over(scene):
         after = [point.time_from_start for point in message.points]
         # Row i is for the observation's stamp plus (i + 1) periods.
         assert all((time.sec * 10**9 + time.nanosec) % (50 * MS) == 0 for time in after)
+
+
+def test_a_run_ends_with_its_own_episode_and_not_with_late_word_of_the_last(scene):
+    done = WorldState(episode=1, task="push", success=True, done=True)
+    scene.world.publish(WorldState(episode=1))
+    goal = scene.drive()
+    scene.world.publish(done)
+    assert goal.result().reason == "task_done"
+    goal = scene.drive(time_limit_s=2.0)
+    scene.world.publish(done)
+    scene.world.publish(WorldState(episode=2))
+    assert goal.result().reason == "time_limit"
+    goal = scene.drive()
+    scene.world.publish(WorldState(episode=2, done=True, max_steps=9))
+    assert goal.result().reason == "episode_over"
 
 
 def test_a_cancelled_run_brakes(scene):

@@ -42,7 +42,13 @@ def test_a_strip_without_estimates_is_drawn_all_the_same():
 
 def test_the_page_shows_a_strip_for_every_episode_that_has_one(tmp_path):
     episodes = [{**EPISODE, "signals": asdict(STRIP)}, {**EPISODE, "signals": None}, EPISODE]
-    write_page(tmp_path / "report.html", "demo", "table", (), {"episodes": episodes})
+    write_page(
+        tmp_path / "report.html",
+        "demo",
+        "table",
+        (),
+        {"inference_ms": [4.0, 5.0], "episodes": episodes},
+    )
     text = (tmp_path / "report.html").read_text()
     assert text.count("<svg") == 1
     assert "&lt;red&gt;" in text

@@ -53,6 +53,8 @@ def test_the_library_never_imports_nodes_and_the_kit_never_imports_models(path):
     in_kit = ROOT / "sensorium/ros" in path.parents
     for module in imported(path):
         assert not module.startswith("sensorium.nodes"), f"{path} imports {module}"
+        if ROOT / "sensorium/cli" not in path.parents:
+            assert not module.startswith("sensorium.cli"), f"{path} imports {module}"
         if in_kit:
             assert not module.startswith("sensorium.models"), f"{path} imports {module}"
 
