@@ -4,7 +4,7 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
-from sensorium.bringup import read_plan
+from sensorium.bringup import node_entries, read_plan
 from sensorium.ros.launching import (
     common_arguments,
     node_actions,
@@ -16,11 +16,13 @@ from sensorium.share import parameter_file
 
 def start_nodes(context):
     value = values_of_arguments(
-        context, "namespace", "use_sim_time", "params_file", "autostart", "log_level", "use_respawn"
-    )
+        context, "namespace", "nodes", "use_sim_time", "params_file", "autostart", "log_level",
+        "use_respawn",
+    )  # fmt: skip
     plans = read_plan(
         parameter_file(value["params_file"]),
         value["namespace"],
+        nodes=node_entries(value["nodes"]),
         use_sim_time=value["use_sim_time"] == "true",
         autostart=value["autostart"] == "true",
         log_level=value["log_level"],

@@ -5,7 +5,7 @@ from pathlib import Path
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
-from sensorium.bringup import replay_plan
+from sensorium.bringup import node_entries, replay_plan
 from sensorium.ros.launching import (
     common_arguments,
     node_actions,
@@ -17,12 +17,14 @@ from sensorium.share import parameter_file
 
 def start_nodes(context):
     value = values_of_arguments(
-        context, "bag", "rate", "loop", "namespace", "params_file", "autostart", "log_level"
-    )
+        context, "bag", "rate", "loop", "namespace", "nodes", "params_file", "autostart",
+        "log_level",
+    )  # fmt: skip
     plans = replay_plan(
         Path(value["bag"]).expanduser(),
         parameter_file(value["params_file"]),
         value["namespace"],
+        nodes=node_entries(value["nodes"]),
         rate=float(value["rate"]),
         loop=value["loop"] == "true",
         autostart=value["autostart"] == "true",

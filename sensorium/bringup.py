@@ -6,7 +6,8 @@ A parameter file is an ordinary ROS parameter file. The section ``/**/bringup`` 
       ros__parameters:
         nodes: ["wrist/rgbd_camera", "scene/rgbd_camera", "geometry"]
 
-Each entry is ``[namespace/]executable[:name]``. One reader for both ways of starting is what keeps
+Each entry is ``[namespace/]executable[:name]``. Whoever starts the file may name other nodes: it
+may hold parameters of more nodes than it lists. One reader for both ways of starting is what keeps
 them equal.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,11 +103,20 @@ def read_plan(
     params_file: Path,
     namespace: str = "",
     *,
+    nodes: Sequence[str] = (),
     use_sim_time: bool = False,
     autostart: bool = True,
     log_level: str = "info",
 ) -> list[NodePlan]:
     """Return the nodes that a parameter file asks for.
+
+    Args:
+        params_file: the robot's parameter file.
+        namespace: of the robot, "" for the root.
+        nodes: entries to be started in place of those that the file lists; empty for those.
+        use_sim_time: the nodes take time from /clock.
+        autostart: the nodes configure and activate themselves.
+        log_level: one of LOG_LEVELS.
 
     Raises:
         BringupError: unreadable file, no ``/**/bringup`` section, an unknown executable, a name
@@ -113,7 +124,7 @@ def read_plan(
     """
     robot = _robot_namespace(namespace, log_level)
     plans = []
-    for entry in _entries(params_file):
+    for entry in list(nodes) or _entries(params_file):
         match = _ENTRY.match(entry)
         if match is None or match["executable"] not in EXECUTABLES:
             raise BringupError(
@@ -147,6 +158,7 @@ def replay_plan(
     params_file: Path,
     namespace: str = "",
     *,
+    nodes: Sequence[str] = (),
     rate: float = 1.0,
     loop: bool = False,
     autostart: bool = True,
@@ -177,8 +189,9 @@ def replay_plan(
         log_level=log_level,
     )
     listeners = read_plan(
-        params_file, namespace, use_sim_time=True, autostart=autostart, log_level=log_level
-    )
+        params_file, namespace, nodes=nodes, use_sim_time=True, autostart=autostart,
+        log_level=log_level,
+    )  # fmt: skip
     if any(plan.executable == "bag_player" for plan in listeners):
         raise BringupError(f"{params_file} starts a bag_player of its own; remove it for a replay")
     return [*listeners, player]
@@ -190,6 +203,11 @@ def _robot_namespace(namespace: str, log_level: str) -> str:
     if log_level not in LOG_LEVELS:
         raise BringupError(f"log_level '{log_level}' is not one of {', '.join(LOG_LEVELS)}")
     return "/" + namespace.strip("/") if namespace.strip("/") else ""
+
+
+def node_entries(text: str) -> tuple[str, ...]:
+    """Return the entries of a list with commas, e.g. "camera/rgbd_camera, geometry"."""
+    return tuple(entry.strip() for entry in text.split(",") if entry.strip())
 
 
 def _entries(params_file: Path) -> list[str]:

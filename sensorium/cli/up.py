@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sensorium.bringup import LOG_LEVELS, NodePlan, read_plan, replay_plan
+from sensorium.bringup import LOG_LEVELS, NodePlan, node_entries, read_plan, replay_plan
 from sensorium.processes import ManagedProcess, supervise
 from sensorium.share import parameter_file
 
@@ -36,6 +36,11 @@ def add_parsers(commands: Any) -> None:  # noqa: ANN401 - argparse's sub-parser 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", default="", help="namespace of the robot, e.g. robot1")
     parser.add_argument(
+        "--nodes", default=(), type=node_entries, metavar="LIST",
+        help="start these nodes instead of those that the file lists, with commas: "
+        "camera/rgbd_camera,geometry",
+    )  # fmt: skip
+    parser.add_argument(
         "--no-autostart", action="store_true", help="leave the nodes unconfigured for a manager"
     )
     parser.add_argument("--log-level", default="info", choices=LOG_LEVELS)
@@ -50,6 +55,7 @@ def _up_plan(arguments: argparse.Namespace) -> list[NodePlan]:
     return read_plan(
         parameter_file(arguments.params_file),
         arguments.namespace,
+        nodes=arguments.nodes,
         use_sim_time=arguments.use_sim_time,
         autostart=not arguments.no_autostart,
         log_level=arguments.log_level,
@@ -61,6 +67,7 @@ def _replay_plan(arguments: argparse.Namespace) -> list[NodePlan]:
         arguments.bag,
         parameter_file(arguments.params_file),
         arguments.namespace,
+        nodes=arguments.nodes,
         rate=arguments.rate,
         loop=arguments.loop,
         autostart=not arguments.no_autostart,

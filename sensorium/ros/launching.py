@@ -31,6 +31,12 @@ def common_arguments(default_params_file: str) -> list[Any]:
             description="The robot's parameter file: a path, or the name of one in config/.",
         ),
         DeclareLaunchArgument(
+            "nodes",
+            default_value="",
+            description="Start these nodes instead of those that the file lists, with commas: "
+            "camera/rgbd_camera,geometry.",
+        ),
+        DeclareLaunchArgument(
             "autostart",
             default_value="true",
             description="Nodes configure and activate themselves; false leaves that to a "
