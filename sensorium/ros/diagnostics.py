@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.duration import Duration
 from rclpy.node import Node
 
 OK = DiagnosticStatus.OK
@@ -19,6 +21,9 @@ WARN = DiagnosticStatus.WARN
 ERROR = DiagnosticStatus.ERROR
 
 _WINDOW = 256
+# A bag played a hundred times too fast steps by a second; a looped one goes back by its length.
+_JUMP_FORWARD_S, _JUMP_BACK_S = 10.0, 1.0
+_JUMP_SAID_FOR_S = 30.0
 
 
 @dataclass(slots=True)
@@ -64,6 +69,7 @@ class Diagnostics:
         self._node = node
         self._hardware_id = hardware_id
         self._fill = fill
+        self._jumps = ClockJumps(node)
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._timer = node.create_timer(
             period_s, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -78,6 +84,7 @@ class Diagnostics:
             # A report that cannot be made must not end what it reports on.
             status.error(f"this status is incomplete: {error!r}")
             self._node.get_logger().error(traceback.format_exc(), throttle_duration_sec=10.0)
+        self._jumps.describe(status)
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.status.append(
@@ -93,8 +100,62 @@ class Diagnostics:
 
     def close(self) -> None:
         """Stop publishing."""
+        self._jumps.close()
         self._node.destroy_timer(self._timer)
         self._node.destroy_publisher(self._publisher)
+
+
+class ClockJumps:
+    """Notices when a node's clock jumps: back by 1 s or more, or forward by 10 s or more.
+
+    What a node does about it is its own affair (stamps that went back, a run that is stopped); that
+    it happened is said by all alike. The first message on /clock is no jump.
+
+    Args:
+        node: the node whose clock is watched.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._lock = threading.Lock()
+        self._count = 0
+        self._newest, self._newest_s = "", 0.0
+        threshold = JumpThreshold(
+            min_forward=Duration(seconds=_JUMP_FORWARD_S),
+            min_backward=Duration(seconds=-_JUMP_BACK_S),
+            on_clock_change=False,
+        )
+        # The clock keeps what it calls; it must not keep the node, which goes when it is collected.
+        note = weakref.WeakMethod(self._note)
+
+        def call(jump: TimeJump) -> None:
+            if (alive := note()) is not None:
+                alive(jump)
+
+        self._handle = node.get_clock().create_jump_callback(threshold, post_callback=call)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._handle.unregister()
+
+    def describe(self, status: Status) -> None:
+        """Add ``clock_jumps`` once there was one, and warn for half a minute after the newest."""
+        with self._lock:
+            if self._count:
+                status.value("clock_jumps", self._count)
+            if self._newest and time.monotonic() - self._newest_s < _JUMP_SAID_FOR_S:
+                status.warn(self._newest)
+
+    def _note(self, jump: TimeJump) -> None:
+        now_ns, delta_ns = self._node.get_clock().now().nanoseconds, jump.delta.nanoseconds
+        if now_ns - delta_ns <= 0:
+            return
+        way = "forward" if delta_ns > 0 else "back"
+        text = f"the clock jumped {way} by {abs(delta_ns) / 1e9:.1f} s, to {now_ns / 1e9:.1f} s"
+        with self._lock:
+            self._count += 1
+            self._newest, self._newest_s = text, time.monotonic()
+        self._node.get_logger().warning(text)
 
 
 class RateMonitor:
