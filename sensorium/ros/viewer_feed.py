@@ -55,7 +55,8 @@ class Topics:
     segments: str = parameter("segmentation/segments", "Segments: the class list in use.")
     overlay: str = parameter("segmentation/overlay", "Picture with coloured segments.")
     signals: tuple[str, ...] = parameter(
-        ("signal/activity", "signal/heartbeat"), "SignalEstimate topics, one per network."
+        ("signal/activity", "signal/heartbeat", "signal/contact"),
+        "SignalEstimate topics, one per network.",
     )
     actions: str = parameter("policy/chunk", "ActionChunk of the policy.")
     trajectory: str = parameter("joint_trajectory", "JointTrajectory that is sent to the robot.")
