@@ -19,6 +19,7 @@ from sensorium.policy.actions import ActionMapper
 from sensorium.policy.contract import Contract, check_contract
 from sensorium.policy.contract_file import read_contract
 from sensorium.policy.kinematics import Kinematics
+from sensorium.policy.pooled_tokens_record import check_pooled_tokens, read_record
 from sensorium.ros.diagnostics import Diagnostics, Rejections, Status
 from sensorium.ros.inputs import MonitoredSubscription
 from sensorium.ros.lifecycle import ManagedNode
@@ -88,6 +89,7 @@ class PolicyNode(ManagedNode[Configuration]):
         policy = load_policy(directory, device=str(chosen_device(configuration.device)))
         shapes = {name: feature.shape for name, feature in policy.input_features.items()}
         check_contract(contract, shapes, policy.action_size)
+        check_pooled_tokens(contract, read_record(directory))
         self._identity = _identity(directory)
         self._policy, self._contract = policy, contract
         self._chunks = self.create_publisher(

@@ -28,6 +28,12 @@ def add_parsers(commands: Any) -> None:  # noqa: ANN401 - argparse's sub-parser 
         "--features", type=Path,
         help="folder in which the features are kept for further trainings; else they are temporary",
     )  # fmt: skip
+    policy.add_argument(
+        "--geometry-weights",
+        help="OmniVGGT weights for `geometry: pooled`, in place of the recipe's: a name of "
+        "`sensorium weights list` or a .safetensors file",
+    )  # fmt: skip
+    policy.add_argument("--steps", type=int, help="optimiser steps, in place of the recipe's")
     policy.add_argument("--resume", action="store_true", help="go on where --output stopped")
     policy.set_defaults(run=_run)
 
@@ -44,6 +50,10 @@ def _run(arguments: argparse.Namespace) -> int:
         values = yaml.safe_load(arguments.config.read_text(encoding="utf-8")) or {}
     if not isinstance(values, dict):
         raise ValueError(f"{arguments.config} must hold names and values")
+    if arguments.geometry_weights:
+        values |= {"pooled_tokens.weights": arguments.geometry_weights}
+    if arguments.steps is not None:
+        values |= {"steps": arguments.steps}
     configuration = build(TrainingConfiguration, values)
     with tempfile.TemporaryDirectory() as temporary:
         if is_training_set(arguments.demos):
@@ -51,7 +61,8 @@ def _run(arguments: argparse.Namespace) -> int:
         else:
             folder = arguments.features or Path(temporary)
             print(f"features of {arguments.demos} go to {folder}", flush=True)
-            data = training_set_of(arguments.demos, folder)
+            keep_depth = configuration.geometry == "pooled"
+            data = training_set_of(arguments.demos, folder, keep_depth=keep_depth)
         print(f"{data.episodes} demonstrations, {len(data)} steps", flush=True)
         train(
             data, configuration, arguments.output, resume=arguments.resume,

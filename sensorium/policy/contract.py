@@ -17,6 +17,7 @@ __all__ = [
     "JointStates",
     "JointTargets",
     "Picture",
+    "PooledTokens",
     "SignalScores",
     "StateVector",
     "TipTargets",
@@ -29,6 +30,7 @@ TIP_POSITION = "tip.position"
 """Entry of ``select`` that stands for x, y, z of the tip in the base frame [m]."""
 QUANTITIES = ("position", "velocity", "effort")
 ALIGNMENTS = ("newest", "nearest")
+POOLINGS = ("mean", "max")
 
 
 class ContractError(ValueError):
@@ -126,6 +128,29 @@ class TokenBank:
 
 
 @dataclass(frozen=True)
+class PooledTokens:
+    """Observation of type pooled_tokens: one vector (C,) float32 of all tokens of one camera.
+
+    For ``geometry: pooled``: the geometry node runs the backend `omnivggt` on one view at a time
+    (``omnivggt.window_views: 1``) with the hints of the training; the policy's config.json has
+    what belongs here under ``pooled_tokens``.
+    """
+
+    topic: str = parameter("geometry/tokens", "Topic of the tokens; their TokensInfo is beside it.")
+    type: str = parameter("pooled_tokens", "Type of the observation.", choices=("pooled_tokens",))
+    max_age_s: float = parameter(0.5, "Oldest stamp [s].", minimum=0.001, maximum=60.0)
+    max_silence_s: float = parameter(0.5, "Longest silence [s].", minimum=0.001, maximum=60.0)
+    backend: str = parameter(
+        "omnivggt", "Backend that made the tokens of the training set.", choices=("omnivggt",)
+    )
+    weights_sha256: str = parameter("", "SHA-256 of its weights.")
+    rows: int = parameter(6, "Rows of the token grid.", minimum=1, maximum=512)
+    columns: int = parameter(8, "Columns of the token grid.", minimum=1, maximum=512)
+    channels: int = parameter(384, "Values per token.", minimum=1, maximum=65536)
+    pooling: str = parameter("mean", "How tokens become one vector.", choices=POOLINGS)
+
+
+@dataclass(frozen=True)
 class SignalScores:
     """Observation of type signal_estimate: the scores of a valid SignalEstimate, float32."""
 
@@ -180,6 +205,7 @@ class Contract:
         pictures: By feature name.
         states: By feature name.
         tokens: By the name that .points, .features and .valid are put behind.
+        pooled: By feature name.
         signals: By feature name.
         action: What the columns of an action mean.
     """
@@ -189,6 +215,7 @@ class Contract:
     pictures: Mapping[str, Picture]
     states: Mapping[str, StateVector]
     tokens: Mapping[str, TokenBank]
+    pooled: Mapping[str, PooledTokens]
     signals: Mapping[str, SignalScores]
     action: JointTargets | TipTargets
 
@@ -238,6 +265,8 @@ class Contract:
             shapes[f"{name}.points"] = (count, 3)
             shapes[f"{name}.features"] = (count, bank.channels)
             shapes[f"{name}.valid"] = (count,)
+        for name, pooled in self.pooled.items():
+            shapes[name] = (pooled.channels,)
         for name, signal in self.signals.items():
             shapes[name] = (len(signal.classes),)
         return shapes

@@ -22,6 +22,7 @@ from sensorium.policy.contract import (
     JointStates,
     JointTargets,
     Picture,
+    PooledTokens,
     SignalScores,
     StateVector,
     TipTargets,
@@ -58,6 +59,7 @@ def _contract(content: Any) -> Contract:  # noqa: ANN401 - any YAML
     pictures: dict[str, Picture] = {}
     states: dict[str, StateVector] = {}
     tokens: dict[str, TokenBank] = {}
+    pooled: dict[str, PooledTokens] = {}
     signals: dict[str, SignalScores] = {}
     for name, value in _mapping(sections.get("observations"), "observations").items():
         entry = _mapping(value, f"observations.{name}")
@@ -68,10 +70,13 @@ def _contract(content: Any) -> Contract:  # noqa: ANN401 - any YAML
             states[name] = _state(name, entry)
         elif kind == "tokens":
             tokens[name] = _section(TokenBank, entry, name)
+        elif kind == "pooled_tokens":
+            pooled[name] = _pooled(name, entry)
         elif kind == "signal_estimate":
             signals[name] = _signal(name, entry)
         else:
-            allowed = ", ".join((*PICTURE_TYPES, "joint_state", "tokens", "signal_estimate"))
+            others = ("joint_state", "tokens", "pooled_tokens", "signal_estimate")
+            allowed = ", ".join((*PICTURE_TYPES, *others))
             raise ConfigurationError(f"{name}: type is {kind!r}; allowed are {allowed}")
     contract = Contract(
         general=_section(General, sections.get("general", {}), "general"),
@@ -79,6 +84,7 @@ def _contract(content: Any) -> Contract:  # noqa: ANN401 - any YAML
         pictures=pictures,
         states=states,
         tokens=tokens,
+        pooled=pooled,
         signals=signals,
         action=_action(_mapping(sections.get("action"), "action")),
     )
@@ -109,6 +115,16 @@ def _state(name: str, entry: dict[str, Any]) -> StateVector:
     if not state.select:
         raise ConfigurationError(f"{name}: select is empty; name what the vector holds, in order")
     return state
+
+
+def _pooled(name: str, entry: dict[str, Any]) -> PooledTokens:
+    pooled = _section(PooledTokens, entry, name)
+    if not pooled.weights_sha256:
+        raise ConfigurationError(
+            f"{name}: weights_sha256 is empty; write that of the training (`pooled_tokens` in the "
+            "policy's config.json), so that tokens of other weights are refused"
+        )
+    return pooled
 
 
 def _signal(name: str, entry: dict[str, Any]) -> SignalScores:

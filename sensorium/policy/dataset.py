@@ -14,8 +14,9 @@ from sensorium.policy.dataset_features import GEOMETRY, IMAGE, STATE, FrameFeatu
 from sensorium.tabletop.demonstrations import Demonstration, read_demonstration, read_meta
 
 __all__ = [
-    "CELL", "GRIPPER", "META", "MOTION", "STEPS_LEFT", "TASK", "Recorded", "TrainingSet",
-    "build_training_set", "is_training_set", "keyframe_steps", "read_recorded", "training_set_of",
+    "CELL", "DEPTH", "GRIPPER", "INTRINSICS", "META", "MOTION", "STEPS_LEFT", "TASK", "Recorded",
+    "TrainingSet", "build_training_set", "is_training_set", "keyframe_steps", "read_recorded",
+    "training_set_of",
 ]  # fmt: skip
 
 CELL = "keyframe_cell"
@@ -25,6 +26,10 @@ MOTION = "motion_m"
 GRIPPER = "gripper"
 STEPS_LEFT = "steps_left"
 TASK = "task"
+DEPTH = "depth_m"
+"""(H, W) float32 depth of the picture [m], NaN where there is none; only in sets that keep it."""
+INTRINSICS = "intrinsics"
+"""(3, 3) float64 K of picture and depth [px]; only in sets that keep depth."""
 META = "meta.json"
 # A training may begin while the set still grows.
 _META_EVERY = 50
@@ -34,6 +39,8 @@ _STORED = {
     f"{GEOMETRY}.features": np.float16, f"{GEOMETRY}.valid": np.uint8, MOTION: np.float32,
     GRIPPER: np.uint8, STEPS_LEFT: np.int32, TASK: np.int32, CELL: np.int32,
 }  # fmt: skip
+# No input of the policy: what OmniVGGT's tokens are made of, beside the picture.
+_KEPT_DEPTH = {DEPTH: np.float32, INTRINSICS: np.float64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +97,9 @@ class TrainingSet:
     """Features of all steps of all demonstrations, mapped from disk.
 
     Attributes:
-        arrays: By name, all of the same length: features, motion, gripper, steps left, task, cell.
+        directory: Where it is.
+        arrays: By name, all of the same length: features, motion, gripper, steps left, task, cell,
+            and depth and intrinsics where they were kept.
         instructions: Per task the sentences that demonstrations gave for it.
         rows: Rows of the token grid.
         columns: Columns of the token grid.
@@ -98,13 +107,16 @@ class TrainingSet:
     """
 
     def __init__(self, directory: Path) -> None:
+        self.directory = directory
         meta = json.loads((directory / META).read_text(encoding="utf-8"))
         self.instructions: list[list[str]] = meta["instructions"]
         self.rows, self.columns = int(meta["rows"]), int(meta["columns"])
         self.episodes = int(meta["episodes"])
         steps = int(meta["steps"])
+        kept = [name for name in _KEPT_DEPTH if (directory / f"{name}.npy").exists()]
         self.arrays: dict[str, NDArray[np.generic]] = {
-            name: np.load(directory / f"{name}.npy", mmap_mode="r")[:steps] for name in _STORED
+            name: np.load(directory / f"{name}.npy", mmap_mode="r")[:steps]
+            for name in (*_STORED, *kept)
         }
 
     def __len__(self) -> int:
@@ -144,7 +156,9 @@ def is_training_set(directory: Path) -> bool:
     return (directory / f"{CELL}.npy").exists()
 
 
-def training_set_of(demonstrations: Path, directory: Path, size: int = 32) -> TrainingSet:
+def training_set_of(
+    demonstrations: Path, directory: Path, size: int = 32, *, keep_depth: bool = False
+) -> TrainingSet:
     """Makes the features of a folder of demonstrations on a grid of ``size`` x ``size`` tokens.
 
     Raises:
@@ -152,7 +166,9 @@ def training_set_of(demonstrations: Path, directory: Path, size: int = 32) -> Tr
     """
     capacity = sum(int(entry["rows"]) for entry in read_meta(demonstrations)["episodes"])
     recorded = read_recorded(demonstrations)
-    return build_training_set(recorded, directory, capacity=capacity, rows=size, columns=size)
+    return build_training_set(
+        recorded, directory, capacity=capacity, rows=size, columns=size, keep_depth=keep_depth
+    )
 
 
 def build_training_set(
@@ -162,6 +178,7 @@ def build_training_set(
     capacity: int,
     rows: int = 32,
     columns: int = 32,
+    keep_depth: bool = False,
 ) -> TrainingSet:
     """Makes features of every step and writes them.
 
@@ -171,6 +188,7 @@ def build_training_set(
         capacity: Steps for which room is made (sparse files); further demonstrations are left out.
         rows: Rows of the token grid.
         columns: Columns of the token grid.
+        keep_depth: Also write depth and intrinsics, of which OmniVGGT's tokens can be made.
 
     Raises:
         ValueError: There is no demonstration.
@@ -200,6 +218,9 @@ def build_training_set(
             values[STEPS_LEFT] = np.array(length - 1 - i)
             values[TASK] = np.array(tasks.index(task))
             values[CELL] = cells[i]
+            if keep_depth:
+                values[DEPTH] = one.depth_m[i]
+                values[INTRINSICS] = one.intrinsics
             if not arrays:
                 arrays = _open_arrays(directory, values, capacity)
             for name, array in arrays.items():
@@ -240,5 +261,6 @@ def _open_arrays(
             directory / f"{name}.npy", mode="w+", dtype=dtype,
             shape=(capacity, *np.shape(values[name])),
         )
-        for name, dtype in _STORED.items()
+        for name, dtype in (_STORED | _KEPT_DEPTH).items()
+        if name in values
     }  # fmt: skip

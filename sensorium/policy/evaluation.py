@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.models.policy import Policy
+from sensorium.models.policy.geo.configuration import GEOMETRY_GLOBAL
 from sensorium.policy.dataset_features import GEOMETRY, FrameFeatures
 from sensorium.policy.evaluation_rows import Row, Trial, trial
 from sensorium.policy.kinematics import Unreachable
+from sensorium.policy.pooled_tokens import TokenPooler
 from sensorium.tabletop.layout import random_layout
 from sensorium.tabletop.world import TabletopWorld
 
@@ -84,15 +86,32 @@ class LibraryLoop:
         policy: The policy; geometry tokens are made for it where it asks for them.
         row: The condition.
         n_action_steps: Rows of a chunk that are executed before the next observation.
+        pooler: Makes OmniVGGT's pooled tokens, for a policy that asks for them.
+
+    Raises:
+        ValueError: The steps do not fit the chunk, or row or pooler the policy.
     """
 
-    def __init__(self, policy: Policy, row: Row, n_action_steps: int) -> None:
+    def __init__(
+        self, policy: Policy, row: Row, n_action_steps: int, pooler: TokenPooler | None = None
+    ) -> None:
         if not 1 <= n_action_steps <= policy.chunk_size:
             raise ValueError(
                 f"{n_action_steps} steps of a chunk of {policy.chunk_size} rows; give 1 to "
                 f"{policy.chunk_size}"
             )
+        if (GEOMETRY_GLOBAL in policy.input_features) != (pooler is not None):
+            raise ValueError(
+                f"a policy that reads '{GEOMETRY_GLOBAL}' needs a pooler of its tokens, and only "
+                "such a policy"
+            )
+        if pooler is not None and row.tokens:
+            raise ValueError(
+                f"row '{row.name}' changes the tokens of a bank; this policy reads one vector of "
+                "all tokens. Measure a policy with geometry 'tokens'"
+            )
         self._policy = policy
+        self._pooler = pooler
         self._row = row
         self._n_action_steps = n_action_steps
         self._world = TabletopWorld(row.options)
@@ -138,6 +157,9 @@ class LibraryLoop:
             seen.rgb, seen.depth_m, seen.intrinsics, pose,
             tip_m=tip_m, finger_m=seen.gripper_opening_m / 2,
         )  # fmt: skip
+        if self._pooler is not None:
+            frames = (seen.rgb[None], seen.depth_m[None], seen.intrinsics[None])
+            made[GEOMETRY_GLOBAL] = self._pooler(*frames)[0]
         if row.tokens == "shuffled":
             order = np.random.default_rng((seed, world.steps)).permutation(len(made[_POINTS]))
             made[_POINTS] = made[_POINTS][order]

@@ -16,8 +16,9 @@ from typing import Any
 
 from sensorium.policy.evaluation import EpisodeResult, summary
 from sensorium.policy.evaluation_rows import ROWS
+from sensorium.policy.pooled_tokens_record import RECORD_KEY
 
-__all__ = ["Report", "weights_hash"]
+__all__ = ["Report", "training_of", "weights_hash"]
 
 _PACKAGES = ("numpy", "torch", "mujoco-core")
 _SECTIONS = ("rows_one_process", "rows_through_ros")
@@ -27,6 +28,31 @@ _FIELDS = tuple(field.name for field in fields(EpisodeResult))
 def weights_hash(directory: Path) -> str:
     """SHA-256 of a checkpoint's weights in lower-case hex."""
     return hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
+
+
+def training_of(directory: Path) -> dict[str, Any]:
+    """What a checkpoint says about its training, for its row; nothing where it says nothing.
+
+    Args:
+        directory: The checkpoint.
+
+    Returns:
+        ``training`` (steps, batch size, head) and ``pooled_tokens`` (see its record).
+    """
+    conditions: dict[str, Any] = {}
+    recipe = _object(directory / "train_config.json")
+    if "trained_steps" in recipe:
+        names = ("geometry", "trained_steps", "batch_size", "learning_rate", "seed")
+        conditions["training"] = {name: recipe[name] for name in names if name in recipe}
+    record = _object(directory / "config.json").get(RECORD_KEY)
+    if record is not None:
+        conditions[RECORD_KEY] = record
+    return conditions
+
+
+def _object(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content
 
 
 class Report:

@@ -10,7 +10,7 @@ import numpy as np
 from sensorium.tabletop.options import CameraRange, TabletopOptions
 from sensorium.tabletop.tasks import COLORS, HELD_OUT_PHRASE, TASKS, TRAINING_PHRASE, Task
 
-__all__ = ["ROWS", "Row", "Trial", "chosen_rows", "other_task", "trial"]
+__all__ = ["COMPARED", "ROWS", "Row", "Trial", "chosen_rows", "other_task", "trial"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Row:
     Attributes:
         name: In files and on the command line.
         meaning: What differs from the first row.
-        checkpoint: Which of the given checkpoints acts: "geometry" or "no_geometry".
+        checkpoint: Which of the given checkpoints acts: "geometry", "no_geometry", or for a row of
+            the paper's comparison its own.
         phrase: TRAINING_PHRASE or HELD_OUT_PHRASE.
         wrong_instruction: The policy is asked for a cube of another colour than the one judged.
         tokens: What happens to the bank: "" nothing, "shuffled" positions change places among the
@@ -61,8 +62,25 @@ ROWS = (
         ),
     ),
     Row("real_time", "world and policy run by the clock, not in lockstep", real_time=True),
-)
+    Row("rgb", "picture, state and instruction only", checkpoint="rgb"),
+    Row(
+        "point_cloud", "depth as a point cloud in the base: PointNet vector through the injector",
+        checkpoint="point_cloud",
+    ),
+    Row(
+        "omnivggt_rgb", "pooled OmniVGGT token of the picture through the injector",
+        checkpoint="omnivggt_rgb",
+    ),
+    Row(
+        "omnivggt_rgbd", "pooled OmniVGGT token of picture, depth and intrinsics, likewise",
+        checkpoint="omnivggt_rgbd",
+    ),
+)  # fmt: skip
 """Every condition, in the order of the table."""
+
+
+COMPARED = ("rgb", "point_cloud", "omnivggt_rgb", "omnivggt_rgbd")
+"""Rows of the OmniVGGT paper's comparison, in its order; each needs a checkpoint of its own."""
 
 
 def chosen_rows(names: Sequence[str]) -> list[Row]:

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from sensorium.policy.contract import TIP_POSITION, Picture, StateVector
 from sensorium.policy.kinematics import Kinematics
 
-__all__ = ["FeatureRefused", "JointReading", "picture_feature", "state_feature", "token_features"]
+__all__ = [
+    "FeatureRefused", "JointReading", "picture_feature", "pooled_feature", "state_feature",
+    "token_features",
+]  # fmt: skip
 
 
 class FeatureRefused(ValueError):  # noqa: N818 - an answer, not a fault
@@ -101,6 +104,29 @@ def token_features(
         np.where(known, values, 0.0).astype(np.float32),
         valid.astype(np.float32),
     )
+
+
+def pooled_feature(features: NDArray[Any], pooling: str) -> NDArray[np.float32]:
+    """All tokens of one frame as one vector.
+
+    Args:
+        features: (..., C) token features.
+        pooling: "mean" or "max" over the tokens.
+
+    Returns:
+        (C,) float32.
+
+    Raises:
+        FeatureRefused: A feature is not finite.
+    """
+    values = np.asarray(features, dtype=np.float64).reshape(-1, np.shape(features)[-1])
+    if not np.isfinite(values).all():
+        raise FeatureRefused(
+            f"{int((~np.isfinite(values)).any(axis=1).sum())} of {len(values)} tokens have "
+            "features that are not finite; one vector for all of them would not be either"
+        )
+    pooled = values.max(axis=0) if pooling == "max" else values.mean(axis=0)
+    return np.asarray(pooled, dtype=np.float32)
 
 
 def picture_feature(picture: Picture, color: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import sensorium.models.policy
-from sensorium.policy.evaluation_rows import Row
+from sensorium.policy.evaluation_rows import COMPARED, Row
 
 __all__ = ["checkpoint_directory", "checkpoint_for_row"]
 
@@ -27,7 +28,22 @@ def checkpoint_directory(kind: str = "geometry") -> Path:
     return _WEIGHTS / _NAMES[kind]
 
 
-def checkpoint_for_row(row: Row, geometry: Path | None, no_geometry: Path | None) -> Path:
-    """The checkpoint that a row measures: of the given folders or else the shipped one."""
-    given = {"geometry": geometry, "no_geometry": no_geometry}[row.checkpoint]
-    return given or checkpoint_directory(row.checkpoint)
+def checkpoint_for_row(row: Row, given: Mapping[str, Path]) -> Path:
+    """The checkpoint that a row measures: the given one or else the shipped one.
+
+    Args:
+        row: The row.
+        given: Folders by the names that rows use in ``Row.checkpoint``.
+
+    Raises:
+        ValueError: None is given and none is shipped.
+    """
+    if row.checkpoint in given:
+        return given[row.checkpoint]
+    if row.checkpoint in COMPARED:
+        recipe = {"rgb": "no_geometry"}.get(row.checkpoint, row.checkpoint)
+        raise ValueError(
+            f"row '{row.name}' measures a policy that is not shipped; train it with "
+            f"training/policy/{recipe}.yaml and give --checkpoint-of {row.checkpoint}=FOLDER"
+        )
+    return checkpoint_directory(row.checkpoint)

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from sensorium.configuration import parameter
-from sensorium.models.policy.geo.configuration import HEADS_OF_GEOMETRY, STATE, TOKEN_VALID
+from sensorium.models.policy.fields import Fields
+from sensorium.models.policy.geo.configuration import (
+    GEOMETRY_GLOBAL,
+    HEADS_OF_GEOMETRY,
+    STATE,
+    TOKEN_VALID,
+    read_geo_configuration,
+)
 from sensorium.models.policy.geo.modeling import GeoNetwork, Prediction
 from sensorium.models.policy.geo.processor import WORD_MASK, WORDS
 from sensorium.models.policy.geo.words import WordTable
 from sensorium.policy.dataset import CELL, TrainingSet
 from sensorium.policy.dataset_features import IMAGE
+from sensorium.policy.dataset_pooled_tokens import PooledSet, pooled_set
+from sensorium.policy.pooled_tokens import PooledTokensConfiguration
 from sensorium.policy.training_checkpoint import (
     MOTION_UNIT_M,
     geo_configuration_fields,
@@ -54,6 +63,7 @@ class TrainingConfiguration:
         (128, 256, 256), "Hidden widths of the injector (pooled, point_cloud).", minimum=8,
         maximum=4096,
     )  # fmt: skip
+    pooled_tokens: PooledTokensConfiguration = field(default_factory=PooledTokensConfiguration)
     minutes: float = parameter(
         0.0, "Wall time after which the training ends, in place of steps; 0 for steps [min].",
         minimum=0.0, maximum=1440.0,
@@ -146,9 +156,12 @@ def behaviour_cloning_loss(
 class _Batches:
     """Random observations of a training set with their labels, as tensors."""
 
-    def __init__(self, data: TrainingSet, configuration: TrainingConfiguration) -> None:
+    def __init__(
+        self, data: TrainingSet, configuration: TrainingConfiguration, pooled: PooledSet | None
+    ) -> None:
         self._data = data
         self._configuration = configuration
+        self._pooled = pooled
         table = WordTable()
         self._sentences = [
             [table.encode(sentence, 16) for sentence in sentences]
@@ -167,6 +180,8 @@ class _Batches:
         batch = {name: torch.from_numpy(data.arrays[name][steps]) for name in self._names}
         batch = {name: value.float() for name, value in batch.items()}
         batch[IMAGE] = batch[IMAGE].permute(0, 3, 1, 2) / 255.0
+        if self._pooled is not None:
+            batch[GEOMETRY_GLOBAL] = self._pooled.normalized(steps)
         tasks = np.asarray(data.arrays["task"])[steps]
         chosen = [self._sentences[t][int(random.integers(len(self._sentences[t])))] for t in tasks]
         batch[WORDS], batch[WORD_MASK] = self._spoilt(
@@ -213,13 +228,14 @@ def train(
 
     Raises:
         FileNotFoundError: ``resume`` without a state.
+        ValueError: Pooled tokens cannot be made of the set; the text says what it lacks.
+        WeightsError: The weights of pooled tokens are missing or refused.
     """
+    is_pooled = configuration.geometry == "pooled"
+    pooled = pooled_set(data, configuration.pooled_tokens, report) if is_pooled else None
     output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(configuration.seed)
-    fields = geo_configuration_fields(configuration, data)
-    from sensorium.models.policy.fields import Fields
-    from sensorium.models.policy.geo.configuration import read_geo_configuration
-
+    fields = geo_configuration_fields(configuration, data, pooled)
     network = GeoNetwork(read_geo_configuration(Fields(fields, "the training configuration")))
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(
@@ -231,7 +247,7 @@ def train(
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         average, first, spent_s = state["average"], int(state["step"]), float(state["spent_s"])
-    batches = _Batches(data, configuration)
+    batches = _Batches(data, configuration, pooled)
     random = np.random.default_rng((configuration.seed, first))
     sums: dict[str, float] = {}
     begun = saved = time.monotonic()
@@ -272,7 +288,7 @@ def train(
                 "average": average, "step": done, "spent_s": elapsed_s,
             }  # fmt: skip
             torch.save(state, output / _STATE_FILE)
-            write_checkpoint(output, fields, average, configuration, done)
+            write_checkpoint(output, fields, average, configuration, done, pooled)
             saved = time.monotonic()
     return output
 

@@ -12,9 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sensorium.models.policy.geo.configuration import GEOMETRY_GLOBAL
 from sensorium.models.policy.geo.words import WordTable
 from sensorium.policy.dataset import TrainingSet
 from sensorium.policy.dataset_features import GEOMETRY, IMAGE, STATE
+from sensorium.policy.dataset_pooled_tokens import PooledSet
+from sensorium.policy.pooled_tokens_record import RECORD_KEY
 
 if TYPE_CHECKING:
     from sensorium.policy.training import TrainingConfiguration
@@ -32,9 +35,9 @@ _POST_STATE = "policy_postprocessor_step_0_unnormalizer_processor.safetensors"
 
 
 def geo_configuration_fields(
-    configuration: TrainingConfiguration, data: TrainingSet
+    configuration: TrainingConfiguration, data: TrainingSet, pooled: PooledSet | None = None
 ) -> dict[str, Any]:
-    """The config.json of a training on a set."""
+    """The config.json of a training on a set, with its pooled tokens for ``geometry: pooled``."""
     height_px, width_px = data.image_size
     count = data.rows * data.columns
     inputs: dict[str, Any] = {
@@ -47,18 +50,19 @@ def geo_configuration_fields(
     if configuration.geometry == "tokens":
         channels = data.arrays[f"{GEOMETRY}.features"].shape[2]
         inputs[f"{GEOMETRY}.features"] = {"type": "ENV", "shape": [count, channels]}
-    if configuration.geometry == "pooled":
-        raise ValueError(
-            "geometry 'pooled' trains on 'observation.geometry.global' (OmniVGGT's pooled tokens), "
-            "which training sets of the sensor backend do not have; use 'tokens', 'point_cloud' or "
-            "'none'"
-        )
+    normalization = dict(_NORMALIZATION)
+    record: dict[str, Any] = {}
+    if pooled is not None:
+        inputs[GEOMETRY_GLOBAL] = {"type": "ENV", "shape": [pooled.record.channels]}
+        # Tokens share a large part; what differs from frame to frame is small beside it.
+        normalization["ENV"] = "MEAN_STD"
+        record = {RECORD_KEY: asdict(pooled.record)}
     return {
         "type": "geo",
         "n_obs_steps": 1,
         "input_features": inputs,
         "output_features": {"action": {"type": "ACTION", "shape": [4]}},
-        "normalization_mapping": _NORMALIZATION,
+        "normalization_mapping": normalization,
         "chunk_size": configuration.chunk_size,
         "n_action_steps": configuration.n_action_steps,
         "temporal_ensemble_coeff": None,
@@ -72,6 +76,7 @@ def geo_configuration_fields(
         "injector_widths": list(configuration.injector_widths),
         "points_center_m": [0.5, 0.0, 0.1],
         "word_table_sha256": WordTable().sha256,
+        **record,
     }
 
 
@@ -81,6 +86,7 @@ def write_checkpoint(
     weights: Mapping[str, Tensor],
     configuration: TrainingConfiguration,
     step: int,
+    pooled: PooledSet | None = None,
 ) -> None:
     """Writes config.json, weights, both processors and train_config.json.
 
@@ -90,11 +96,15 @@ def write_checkpoint(
         weights: State dict of the network.
         configuration: Of the training, for train_config.json.
         step: How many steps were trained.
+        pooled: Its statistics belong to the checkpoint.
     """
     statistics = {
         "action.mean": torch.tensor((0.0, 0.0, 0.0, 0.5)),
         "action.std": torch.tensor((MOTION_UNIT_M, MOTION_UNIT_M, MOTION_UNIT_M, 0.5)),
     }
+    if pooled is not None:
+        statistics[f"{GEOMETRY_GLOBAL}.mean"] = pooled.mean
+        statistics[f"{GEOMETRY_GLOBAL}.std"] = pooled.std
     _write_json(directory / "config.json", fields)
     save_file({k: v.contiguous() for k, v in weights.items()}, directory / "model.safetensors")
     device = {

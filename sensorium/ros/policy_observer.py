@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, JointState, PointCloud2
 from sensorium_ros.msg import RgbdFrame, SignalEstimate, TokensInfo
 
-from sensorium.policy.contract import Contract, Picture, SignalScores, TokenBank
+from sensorium.policy.contract import Contract, Picture, PooledTokens, SignalScores, TokenBank
 from sensorium.policy.features import (
     FeatureRefused,
     JointReading,
     picture_feature,
+    pooled_feature,
     state_feature,
     token_features,
 )
@@ -188,6 +189,12 @@ class PolicyObserver:
                 read = functools.partial(self._read_tokens, parts=parts, bank=bank)
                 self.topics.append(ObservedTopic(bank.topic, PointCloud2, parts, read))
                 self.layout_topics[bank.topic] = f"{bank.topic}_info"
+        for name, pooled in self._contract.pooled.items():
+            if name in needed:
+                self._rules[name] = _rule(pooled)
+                pool = functools.partial(self._pool_tokens, name=name, pooled=pooled)
+                self.topics.append(ObservedTopic(pooled.topic, PointCloud2, (name,), pool))
+                self.layout_topics[pooled.topic] = f"{pooled.topic}_info"
         for name, signal in self._contract.signals.items():
             if name in needed:
                 self._rules[name] = replace(_rule(signal), synchronized=False)
@@ -227,32 +234,48 @@ class PolicyObserver:
     def _read_tokens(
         self, message: PointCloud2, parts: tuple[str, ...], bank: TokenBank
     ) -> tuple[int, _Values]:
-        layout = self._layouts.get(bank.topic)
-        if layout is None:
-            raise FeatureRefused(f"no TokensInfo came on {bank.topic}_info yet")
-        for what, given, wanted in (
-            ("backend", layout.backend, bank.backend),
-            ("weights_sha256", layout.weights_sha256, bank.weights_sha256),
-            ("rows", layout.rows, bank.rows),
-            ("columns", layout.columns, bank.columns),
-            ("channels", layout.channels, bank.channels),
-        ):
-            if given != wanted:
-                raise FeatureRefused(
-                    f"tokens with {what} {given!r}, the policy was trained on {wanted!r}; "
-                    "configure the geometry node as for the training set"
-                )
-        stamp_ns = stamp_from_time(message.header.stamp)
+        stamp_ns, features = self._token_message(message, bank)
         xyz_m = points_from_cloud(message)
-        features = field_from_cloud(message, "feature")
-        if xyz_m.shape[:2] != (bank.rows, bank.columns):
-            raise FeatureRefused(f"tokens are {xyz_m.shape[:2]}, not {bank.rows} x {bank.columns}")
         base_from_camera = self.transforms.lookup(
             self._contract.general.base_frame, message.header.frame_id, stamp_ns,
             bank.tf_timeout_s if self._waits else 0.0,
         )  # fmt: skip
         values = token_features(xyz_m, features, base_from_camera)
         return stamp_ns, dict(zip(parts, values, strict=True))
+
+    def _pool_tokens(
+        self, message: PointCloud2, name: str, pooled: PooledTokens
+    ) -> tuple[int, _Values]:
+        stamp_ns, features = self._token_message(message, pooled)
+        return stamp_ns, {name: pooled_feature(features, pooled.pooling)}
+
+    def _token_message(
+        self, message: PointCloud2, entry: TokenBank | PooledTokens
+    ) -> tuple[int, NDArray[Any]]:
+        """Stamp and features (rows, columns, C) of tokens like those of the training set."""
+        layout = self._layouts.get(entry.topic)
+        if layout is None:
+            raise FeatureRefused(f"no TokensInfo came on {entry.topic}_info yet")
+        for what, given, wanted in (
+            ("backend", layout.backend, entry.backend),
+            ("weights_sha256", layout.weights_sha256, entry.weights_sha256),
+            ("rows", layout.rows, entry.rows),
+            ("columns", layout.columns, entry.columns),
+            ("channels", layout.channels, entry.channels),
+        ):
+            if given != wanted:
+                raise FeatureRefused(
+                    f"tokens with {what} {given!r}, the policy was trained on {wanted!r}; "
+                    "configure the geometry node as for the training set"
+                )
+        features = field_from_cloud(message, "feature")
+        features = features.reshape(*features.shape[:2], -1)
+        grid = (entry.rows, entry.columns)
+        if features.shape != (*grid, entry.channels):
+            raise FeatureRefused(
+                f"token features are {features.shape}, not {(*grid, entry.channels)}"
+            )
+        return stamp_from_time(message.header.stamp), features
 
 
 def _picture_reader(name: str, picture: Picture) -> Callable[[Any], tuple[int, _Values]]:

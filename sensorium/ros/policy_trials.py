@@ -14,9 +14,11 @@ import yaml
 from rclpy.signals import SignalHandlerOptions
 
 from sensorium.bringup import NodePlan, read_plan
+from sensorium.models.policy.geo.configuration import GEOMETRY_GLOBAL
 from sensorium.policy.dataset_features import GEOMETRY
 from sensorium.policy.evaluation import EpisodeResult, result_of
 from sensorium.policy.evaluation_rows import Row, Trial
+from sensorium.policy.pooled_tokens_record import read_record
 from sensorium.processes import ManagedProcess, stop_all
 from sensorium.ros.episodes import EpisodeClient, EpisodeRequest
 from sensorium.ros.token_relay import TokenRelay
@@ -31,7 +33,13 @@ _WARM_UP_SEED = 400_000_000
 _TOKENS, _CHANGED_TOKENS = "geometry/tokens", "policy_trials/tokens"
 
 
-def trial_parameters(row: Row, checkpoint: Path, action_steps: int, folder: Path) -> dict[str, Any]:
+def trial_parameters(
+    row: Row,
+    checkpoint: Path,
+    action_steps: int,
+    folder: Path,
+    geometry_weights: str = "omnivggt-small",
+) -> dict[str, Any]:
     """The shipped file `tabletop_policy` for one row.
 
     Args:
@@ -39,6 +47,7 @@ def trial_parameters(row: Row, checkpoint: Path, action_steps: int, folder: Path
         checkpoint: Folder of the policy.
         action_steps: Control steps from one observation to the next.
         folder: Where a changed contract is written.
+        geometry_weights: Of the geometry node, for a policy that reads pooled tokens.
     """
     parameters = closed_loop_parameters()
     world = parameters["/**/tabletop_world"]["ros__parameters"]
@@ -48,10 +57,19 @@ def trial_parameters(row: Row, checkpoint: Path, action_steps: int, folder: Path
     if row.real_time:
         make_real_time(parameters)
     policy["checkpoint"] = str(checkpoint.resolve())
-    if row.tokens:
+    record = read_record(checkpoint)
+    if row.tokens or record is not None:
         shipped = share_directory() / "config" / policy["contract"]
         contract = yaml.safe_load(shipped.read_text(encoding="utf-8"))
-        contract["observations"][GEOMETRY]["topic"] = _CHANGED_TOKENS
+        bank = contract["observations"][GEOMETRY]
+        if row.tokens:
+            bank["topic"] = _CHANGED_TOKENS
+        if record is not None:
+            shared = {name: bank[name] for name in ("topic", "max_age_s", "max_silence_s")}
+            contract["observations"][GEOMETRY_GLOBAL] = shared | record.contract_entry
+            geometry = parameters["/**/geometry"]["ros__parameters"]
+            weights = {"weights": geometry_weights}
+            geometry |= {"backend": "omnivggt", "omnivggt": record.geometry_parameters | weights}
         (folder / "contract.yaml").write_text(yaml.safe_dump(contract), encoding="utf-8")
         policy["contract"] = str(folder / "contract.yaml")
     return parameters
@@ -63,6 +81,7 @@ def run_trials(
     action_steps: int,
     trials: Iterator[Trial],
     command: Callable[[list[NodePlan]], dict[str, list[str]]],
+    geometry_weights: str = "omnivggt-small",
 ) -> Iterator[EpisodeResult]:
     """Starts the nodes and runs the trials one after the other.
 
@@ -72,6 +91,7 @@ def run_trials(
         action_steps: Control steps from one observation to the next.
         trials: What to do.
         command: Makes the commands of the processes from the plan of the nodes.
+        geometry_weights: Of the geometry node, for a policy that reads pooled tokens.
 
     Raises:
         EpisodeError: A node does not come up or does not answer; its log is named.
@@ -79,7 +99,8 @@ def run_trials(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         file = folder / "parameters.yaml"
-        file.write_text(yaml.safe_dump(trial_parameters(row, checkpoint, action_steps, folder)))
+        made = trial_parameters(row, checkpoint, action_steps, folder, geometry_weights)
+        file.write_text(yaml.safe_dump(made))
         plans = read_plan(file, use_sim_time=True)
         processes = [
             ManagedProcess(name, words, dict(os.environ), folder / f"{name.strip('/')}.log")

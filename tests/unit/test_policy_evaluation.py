@@ -17,7 +17,8 @@ from sensorium.policy.evaluation import (
     trials,
 )
 from sensorium.policy.evaluation_report import Report
-from sensorium.policy.evaluation_rows import ROWS, chosen_rows, trial
+from sensorium.policy.evaluation_rows import COMPARED, ROWS, chosen_rows, trial
+from sensorium.policy.paper_table import paper_table
 
 SHAPES = {
     "observation.images.camera": (3, 96, 96),
@@ -33,11 +34,11 @@ class Recorder:
 
     action_size, chunk_size = 4, 8
 
-    def __init__(self):
+    def __init__(self, **others):
         kinds = {"images": FeatureType.VISUAL, "state": FeatureType.STATE}
         self.input_features = {
             name: Feature(name, kinds.get(name.split(".")[1], FeatureType.ENV), shape)
-            for name, shape in SHAPES.items()
+            for name, shape in {**SHAPES, **others}.items()
         }
         self.seen = []
 
@@ -168,3 +169,64 @@ def test_a_wrong_pose_is_refused_through_ros(tmp_path, capsys):
     output = ["--output", str(tmp_path / "policy.json"), "--episodes", "1"]
     assert main(["evaluate", "policy", *arguments, *output]) == 2
     assert "without --through-ros" in capsys.readouterr().err
+
+
+def test_pooled_tokens_are_made_of_what_the_world_shows_and_of_nothing_else():
+    shown = []
+
+    def pooler(rgb, depth_m, intrinsics):
+        shown.append((rgb, depth_m, intrinsics))
+        return np.full((1, 5), 0.25, np.float32)
+
+    policy = Recorder(**{"observation.geometry.global": (5,)})
+    row = chosen_rows(["omnivggt_rgbd"])[0]
+    LibraryLoop(policy, row, 8, pooler).run(trial(row, 0, FIRST_SEED))
+    np.testing.assert_array_equal(policy.seen[0]["observation.geometry.global"], np.full(5, 0.25))
+    rgb, depth_m, intrinsics = shown[0]
+    np.testing.assert_array_equal(rgb[0], policy.seen[0]["observation.images.camera"])
+    assert (depth_m.shape, intrinsics.shape) == ((1, 96, 96), (1, 3, 3))
+    with pytest.raises(ValueError, match="needs a pooler"):
+        LibraryLoop(policy, row, 8)
+    with pytest.raises(ValueError, match="changes the tokens of a bank"):
+        LibraryLoop(policy, chosen_rows(["no_depth"])[0], 8, pooler)
+
+
+def test_rows_of_the_comparison_need_their_checkpoints(tmp_path, capsys):
+    output = ["--output", str(tmp_path / "policy.json"), "--episodes", "1"]
+    assert main(["evaluate", "policy", "--rows", "rgb", *output]) == 2
+    assert "no_geometry.yaml and give --checkpoint-of rgb=FOLDER" in capsys.readouterr().err
+    given = ["--checkpoint-of", f"geometri={tmp_path}"]
+    assert main(["evaluate", "policy", "--rows", "rgb", *given, *output]) == 2
+    assert "point_cloud" in capsys.readouterr().err
+
+
+def compared(name, success, steps):
+    skills = {"pick": "1/2", "place": "0/2", "touch": "2/2"}
+    record = {"weights_sha256": "f" * 64, "input_width_px": 112, "input_height_px": 84,
+              "pooling": "max", "rows": 6, "columns": 8, "channels": 384}  # fmt: skip
+    return {
+        "name": name, "success": success, "ci95": [0.1, 0.9], "episodes": 6, "skills": skills,
+        "training": {"trained_steps": steps}, "meaning": f"meaning of {name}", "how": "a test",
+        "weights_sha256": "a" * 64, "date": "today", "command": "sensorium evaluate policy",
+        **({"pooled_tokens": record} if name.startswith("omnivggt") else {}),
+    }  # fmt: skip
+
+
+def test_the_paper_table_has_the_rows_in_the_papers_order_with_intervals_and_steps():
+    rows = [compared(name, 0.5, 7000) for name in reversed(COMPARED)]
+    page = paper_table({"rows": [compared("geometry", 0.9, 1), *rows]})
+    lines = [line for line in page.splitlines() if line.startswith("| RGB")]
+    assert len(lines) == 4
+    assert lines[0] == "| RGB | 50.0 % | 10.0 to 90.0 | 6 | 2/2 | 1/2 | 0/2 | 7000 |"
+    assert ["RGB-D" in line for line in lines] == [False, False, False, True]
+    assert "point cloud" in lines[1]
+    assert "max of 6 x 8 tokens of 384 values" in page
+    assert "different numbers of steps" not in page
+
+
+def test_the_paper_table_says_what_it_lacks(tmp_path):
+    page = paper_table({"rows": [compared("rgb", 0.5, 10), compared("point_cloud", 0.5, 20)]})
+    assert "different numbers of steps" in page
+    assert "Not measured: RGB + OmniVGGT-small, RGB only" in page
+    with pytest.raises(ValueError, match="--rows rgb,point_cloud"):
+        paper_table({"rows": [compared("geometry", 0.5, 10)]})

@@ -5,7 +5,8 @@
 
 As `sensorium demos` followed by `sensorium train policy`, without the images on disk in between
 and with other shares of tasks: pick and place are longer and harder than touch and come twice as
-often. Every task comes with every level of noise.
+often. Every task comes with every level of noise. --keep-depth also writes what OmniVGGT's tokens
+are made of (training/policy/omnivggt_rgbd.yaml).
 """
 
 from __future__ import annotations
@@ -45,11 +46,12 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, required=True)
     parser.add_argument("--seed", type=int, default=1_000_000, help="of the first episode")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--keep-depth", action="store_true", help="for tokens of OmniVGGT")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     made = build_training_set(
         demonstrations(arguments.episodes, arguments.seed), arguments.output,
-        capacity=arguments.episodes * _ROWS_PER_EPISODE,
+        capacity=arguments.episodes * _ROWS_PER_EPISODE, keep_depth=arguments.keep_depth,
     )  # fmt: skip
     sys.stdout.write(f"{made.episodes} demonstrations, {len(made)} steps in {arguments.output}\n")
 
