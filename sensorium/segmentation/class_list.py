@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Class ids are the upper 16 bits of a signed 32-bit panoptic value.
 MOST_CLASSES = 32767
 LONGEST_NAME = 64
+# Names go into logs, pictures and the page: what cannot be seen there, or turns the text around it
+# about, has no place in them. Joiners that letters of some scripts need are allowed.
+_HIDDEN = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class ClassListRefused(ValueError):  # noqa: N818 - an answer, not a fault
@@ -44,8 +49,8 @@ def checked_class_list(names: Sequence[str], things: Sequence[str], limit: int) 
         limit: most classes.
 
     Raises:
-        ClassListRefused: the list is empty or too long; a name is empty, too long or occurs twice;
-            a thing is not in the list.
+        ClassListRefused: the list is empty or too long; a name is empty, too long, holds a control
+            character or occurs twice; a thing is not in the list.
     """
     if not names:
         raise ClassListRefused("the class list is empty; give at least one name")
@@ -80,6 +85,12 @@ def checked_class_list(names: Sequence[str], things: Sequence[str], limit: int) 
 
 
 def _check_name(name: str, entry: str) -> None:
+    for letter in name:
+        if unicodedata.category(letter) in _HIDDEN or letter in _TURNING:
+            raise ClassListRefused(
+                f"the name {name[:30]!a} holds the control character U+{ord(letter):04X}; "
+                "write it in letters that can be seen"
+            )
     if not name:
         raise ClassListRefused(
             f"the entry '{entry}' holds an empty name; separate synonyms by single commas"

@@ -41,12 +41,20 @@ def test_a_checked_list_passes_again_unchanged():
         ([""], [], "holds an empty name"),
         (["a,"], [], "holds an empty name"),
         (["x" * 65], [], "has 65 characters; at most 64"),
+        (["a\x07b"], [], r"the name 'a\\x07b' holds the control character U\+0007"),
+        (["\0"], [], r"U\+0000"),
+        (["red \u202emug"], [], r"'red \\u202emug' holds the control character U\+202E"),
         (["a,b"], ["b"], "the thing 'b' is not in the class list"),
     ],
 )
 def test_a_list_that_makes_no_sense_is_refused(names, things, text):
     with pytest.raises(ClassListRefused, match=text.replace("(", r"\(")):
         checked_class_list(names, things, 3)
+
+
+def test_names_of_any_script_and_any_printable_text_are_names():
+    names = ["чашка", "क\u200dष", "マグ", "../mug", "<b>mug</b>", "%s{}", "mug 🤖"]
+    assert checked_class_list(names, [], 10).names == tuple(names)
 
 
 def test_the_largest_class_id_fits_a_signed_panoptic_value():
