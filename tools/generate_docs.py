@@ -21,6 +21,7 @@ CONTRACT = (
     ("observations: pictures", contract.Picture),
     ("observations: joint_state", contract.StateVector),
     ("observations: tokens", contract.TokenBank),
+    ("observations: pooled_tokens", contract.PooledTokens),
     ("observations: signal_estimate", contract.SignalScores),
     ("action: joint_positions", contract.JointTargets),
     ("action: tip_targets", contract.TipTargets),

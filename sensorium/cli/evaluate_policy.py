@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,8 +106,7 @@ def _run(arguments: argparse.Namespace) -> int:
             _print_row(report.add(results, directory, conditions))
     print(f"written: {arguments.output} and {report.episodes_path}")
     if arguments.paper_table:
-        content = json.loads(arguments.output.read_text(encoding="utf-8"))
-        arguments.paper_table.write_text(paper_table(content), encoding="utf-8")
+        arguments.paper_table.write_text(paper_table(report.content()), encoding="utf-8")
         print(f"written: {arguments.paper_table}")
     return 0
 

@@ -88,6 +88,12 @@ class Report:
             episodes = [json.loads(line) for line in lines]
         return table, episodes
 
+    def content(self) -> dict[str, Any]:
+        """The table as it is now."""
+        with self.episodes_path.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            return self._read()[0]
+
     def add(
         self,
         results: Sequence[EpisodeResult],

@@ -63,6 +63,10 @@ class TrainingConfiguration:
         (128, 256, 256), "Hidden widths of the injector (pooled, point_cloud).", minimum=8,
         maximum=4096,
     )  # fmt: skip
+    cloud_points: int = parameter(
+        1024, "Points that the network looks at (point_cloud): every n-th token.", minimum=1,
+        maximum=1_000_000,
+    )  # fmt: skip
     pooled_tokens: PooledTokensConfiguration = field(default_factory=PooledTokensConfiguration)
     minutes: float = parameter(
         0.0, "Wall time after which the training ends, in place of steps; 0 for steps [min].",

@@ -74,6 +74,7 @@ def geo_configuration_fields(
         "heads": configuration.heads,
         "hidden": configuration.hidden,
         "injector_widths": list(configuration.injector_widths),
+        "cloud_points": configuration.cloud_points,
         "points_center_m": [0.5, 0.0, 0.1],
         "word_table_sha256": WordTable().sha256,
         **record,

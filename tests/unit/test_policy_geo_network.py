@@ -7,6 +7,7 @@ import pytest
 import torch
 from geo_policies import COUNT, FEATURES, GLOBAL, POINTS, ROWS, VALID, batch, network
 
+from sensorium.models.policy.geo.geometry import PointNet
 from sensorium.models.policy.geo.reading import attention_weights, offset_code, patches
 
 
@@ -84,6 +85,24 @@ def test_the_injector_adds_nothing_before_training_and_geometry_after(geometry):
     assert torch.equal(net.predict(given).motion, net.predict(moved).motion)
     torch.nn.init.normal_(net.injector.layers[-1].weight)
     assert not torch.allclose(net.predict(given).motion, net.predict(moved).motion)
+
+
+def test_the_point_net_equals_its_formula_point_by_point():
+    torch.manual_seed(3)
+    net = PointNet(8, 16, 2)
+    points, valid = torch.randn(3, 12, 3), (torch.rand(3, 12) > 0.4).float()
+    valid[2] = 0.0
+    made = net(points, valid)
+    for cloud in (0, 1):
+        x = net.enter(points[cloud][valid[cloud] > 0]).relu()
+        stages = []
+        for local, joint in zip(net.local, net.joint, strict=True):
+            x = local(x).relu()
+            whole = x.amax(0).expand_as(x)
+            x = joint(torch.cat((x, whole), dim=1)).relu()
+            stages.append(x.amax(0))
+        torch.testing.assert_close(made[cloud], net.leave(torch.cat(stages)))
+    assert torch.equal(made[2], torch.zeros(8))
 
 
 def test_the_point_cloud_head_ignores_order_and_far_points():

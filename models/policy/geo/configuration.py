@@ -24,7 +24,7 @@ TOKEN_FEATURES = "observation.geometry.features"  # noqa: S105 - no password
 TOKEN_VALID = "observation.geometry.valid"  # noqa: S105 - no password
 """(N,) 1 where a token has a position, otherwise 0."""
 GEOMETRY_GLOBAL = "observation.geometry.global"
-"""(C,) one vector for the whole view, e.g. OmniVGGT's tokens after max-pooling."""
+"""(C,) one vector for the whole view: OmniVGGT's tokens, pooled."""
 
 HEADS_OF_GEOMETRY = ("tokens", "pooled", "point_cloud", "none")
 

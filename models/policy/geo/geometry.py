@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -154,14 +155,20 @@ class PointNet(nn.Module):
 
     def forward(self, points: Tensor, valid: Tensor) -> Tensor:
         """(B, size) of points (B, N, 3) with valid (B, N), 1 or 0; zero without valid points."""
-        absent = valid[..., None] == 0
-        x = functional.relu(self.enter(points))
+        # An absent point repeats one that is there, which no maximum notices: cheaper than masks.
+        some = points.gather(1, valid.argmax(1)[:, None, None].expand(-1, 1, 3))
+        x = functional.relu(self.enter(torch.where(valid[..., None] > 0, points, some)))
         stages = []
-        for local, joint in zip(self.local, self.joint, strict=True):
+        # ModuleList forgets what it holds.
+        layers = cast(
+            "Iterable[tuple[nn.Linear, nn.Linear]]", zip(self.local, self.joint, strict=True)
+        )
+        for local, joint in layers:
             x = functional.relu(local(x))
-            whole = x.masked_fill(absent, 0.0).amax(1, keepdim=True)
-            x = functional.relu(joint(torch.cat((x, whole.expand_as(x)), dim=2)))
-            stages.append(x)
-        strongest = torch.cat(stages, dim=2).masked_fill(absent, 0.0).amax(1)
-        vector: Tensor = self.leave(strongest)
+            width = x.shape[2]
+            # The layer on (x, whole), in which the share of the whole is computed once per cloud.
+            whole = functional.linear(x.max(1).values, joint.weight[:, width:], joint.bias)
+            x = functional.relu(functional.linear(x, joint.weight[:, :width]) + whole[:, None])
+            stages.append(x.max(1).values)
+        vector: Tensor = self.leave(torch.cat(stages, dim=1))
         return vector * valid.amax(1, keepdim=True)
