@@ -64,6 +64,8 @@ class Scene:
         camera: full name of the node that makes frames; `consumer` that of its consumer.
         unsafe: how many unsafe commands the robot has been given so far.
         episodes: an EpisodeClient where there is an arm; `turn` is held while it is used.
+        endings: why the policy's runs ended so far, one after the other.
+        jump_clock: makes simulated time jump by one of the seconds of ``JUMPS_S``.
     """
 
     stack: Stack
@@ -76,6 +78,8 @@ class Scene:
     episodes: Any = None
     turn: threading.Lock = field(default_factory=threading.Lock)
     outcomes: list[Outcome] = field(default_factory=list)
+    endings: list[str] = field(default_factory=list)
+    jump_clock: Callable[[float], None] = lambda _seconds: None
 
     def losses(self) -> int:
         """Frames that were lost or failed, over all nodes that count them."""

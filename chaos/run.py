@@ -1,6 +1,6 @@
 """Inject faults into the running stack and fuzz its inputs; print and write what became of it.
 
-Run: make chaos, or python chaos/run.py [--messages 10000] [--only kill,freeze,fuzz]
+Run: make chaos, or python chaos/run.py [--messages 10000] [--only kill,clock_jumps,fuzz]
 Writes benchmarks/results/chaos.json and chaos.md. Ends with 1 when a fault was not recovered from,
 an unsafe command was seen, or messages are not accounted for.
 """
@@ -65,13 +65,36 @@ def faults_in_turn(folder: Path, chosen: set[str]) -> list[faults.Outcome]:
 
 def policy_faults(folder: Path, chosen: set[str], checkpoint: str) -> list[faults.Outcome]:
     """The tabletop world in real time with its policy, always acting; faults, commands watched."""
-    from moving import MovingStack
+    from moving import MovingStack, parameters
 
-    with MovingStack(folder, checkpoint) as moving:
+    with MovingStack(folder, parameters(checkpoint)) as moving:
         for fault, *arguments in policy_plan():
             if not chosen or fault.__name__ in chosen:
                 faults.run(moving.scene, fault, *arguments)
         return moving.scene.outcomes
+
+
+def whole_stack_faults(folder: Path, chosen: set[str], checkpoint: str) -> list[faults.Outcome]:
+    """Every node at once (config/everything.yaml), always acting."""
+    from everything import EverythingStack
+
+    with EverythingStack(folder, checkpoint) as everything:
+        for fault, *arguments in whole_stack_plan():
+            if not chosen or fault.__name__ in chosen:
+                faults.run(everything.scene, fault, *arguments)
+        return everything.scene.outcomes
+
+
+def whole_stack_plan() -> list[tuple[Any, ...]]:
+    """Faults that concern every node."""
+    from everything import clock_jumps, hostile_names
+
+    return [(hostile_names,), (clock_jumps,)]
+
+
+def is_wanted(plan: list[tuple[Any, ...]], chosen: set[str]) -> bool:
+    """Whether a stack has to be started for this plan."""
+    return not chosen or any(fault.__name__ in chosen for fault, *_ in plan)
 
 
 def policy_plan() -> list[tuple[Any, ...]]:
@@ -159,9 +182,14 @@ def main() -> int:
     before = conditions()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        outcomes = faults_in_turn(folder, chosen) if chosen != {"fuzz"} else []
-        if importlib.util.find_spec("mujoco") is not None and chosen != {"fuzz"}:
-            outcomes += policy_faults(folder, chosen, options.checkpoint)
+        outcomes = []
+        if is_wanted(plan(["rgbd_camera", "geometry"]), chosen):
+            outcomes += faults_in_turn(folder, chosen)
+        if importlib.util.find_spec("mujoco") is not None:
+            if is_wanted(policy_plan(), chosen):
+                outcomes += policy_faults(folder, chosen, options.checkpoint)
+            if is_wanted(whole_stack_plan(), chosen):
+                outcomes += whole_stack_faults(folder, chosen, options.checkpoint)
         rows = fuzzed(folder, options.messages) if not chosen or "fuzz" in chosen else []
     good = all(one.recovered and one.noticed and not one.unsafe for one in outcomes) and all(
         row.balanced and row.works_afterwards for row in rows

@@ -39,11 +39,12 @@ class Stack:
         path = folder / "stack.yaml"
         path.write_text(yaml.safe_dump(parameters), encoding="utf-8")
         self.log = folder / "stack.log"
+        self.environment = node_environment()
         options = ["--use-sim-time"] if sim_time else []
         self._up = ManagedProcess(
             "stack",
             [sys.executable, "-m", "sensorium.cli", "up", str(path), *options],
-            node_environment(),
+            self.environment,
             self.log,
         )
 
