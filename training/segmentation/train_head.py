@@ -171,10 +171,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=40.0)
     parser.add_argument("--closed-set", action="store_true")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--start", type=Path, help="a trained head that is trained further")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model, training = prepared(arguments.clip, arguments.closed_set)
+    if arguments.start:
+        training.load_state_dict(torch.load(arguments.start, weights_only=True)["model"])
     optimiser = torch.optim.AdamW(training.parameters(), lr=0.0, weight_decay=WEIGHT_DECAY)
     checkpoint = Checkpoint(arguments.checkpoint, training, optimiser)
     average_path = arguments.checkpoint.with_suffix(".average")
