@@ -11,6 +11,7 @@ import yaml
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from sensorium.bringup import BringupError, node_entries, read_plan, replay_plan
+from sensorium.cli import main
 from sensorium.cli.up import node_commands
 from sensorium.configuration import ConfigurationError, build, values_of
 
@@ -104,6 +105,12 @@ def test_ros2_launch_takes_the_same_subset(monkeypatch):
     nodes = [action.named for action in actions if isinstance(action, launch_double.Node)]
     names = [(node["namespace"], node["name"]) for node in nodes]
     assert names == [("scene", "rgbd_camera"), ("", "signal")]
+
+
+def test_sensorium_up_takes_it_with_commas(capsys):
+    assert main(["up", "realsense", "--nodes", "camera/rgbd_camera, recorder", "--dry-run"]) == 0
+    started = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert started == ["/camera/rgbd_camera", "/recorder"]
 
 
 def test_a_replay_takes_a_subset_too(tmp_path):
