@@ -72,6 +72,8 @@ class PolicyNode(ManagedNode[Configuration]):
         super().__init__("policy", Configuration, **arguments)
         self._rejections = Rejections(self)
         self._diagnostics = Diagnostics(self, "policy", self._fill)
+        # Before the supervision sees the time limit passed: a jump is no success.
+        self._diagnostics.clock_jumps.listen(self._note_clock_jump)
 
     def set_up(self) -> None:
         """Load policy and contract and check that they fit."""
@@ -158,6 +160,10 @@ class PolicyNode(ManagedNode[Configuration]):
             self._runs.end("task_done", f"the world reports that '{state.task}' is done")
         else:
             self._runs.end("episode_over", f"the world's {state.max_steps} steps are over")
+
+    def _note_clock_jump(self, text: str) -> None:
+        if self._runs is not None:
+            self._runs.clock_jumped(text)
 
     def _fill(self, status: Status) -> None:
         status.value("policy", self._identity[0])

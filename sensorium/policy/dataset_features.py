@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from sensorium.frames import CameraModel, RgbdFrame
 from sensorium.geometry.sensor import SensorBackend, SensorConfiguration
 from sensorium.geometry.tokens import TokensConfiguration
+from sensorium.models.policy.geo.configuration import GEOMETRY_GLOBAL
 from sensorium.policy.features import token_features
 
-__all__ = ["GEOMETRY", "IMAGE", "STATE", "FrameFeatures"]
+__all__ = ["GEOMETRY", "GEOMETRY_GLOBAL", "IMAGE", "STATE", "FrameFeatures"]
 
 IMAGE = "observation.images.camera"
 STATE = "observation.state"

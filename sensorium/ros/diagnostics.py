@@ -69,7 +69,7 @@ class Diagnostics:
         self._node = node
         self._hardware_id = hardware_id
         self._fill = fill
-        self._jumps = ClockJumps(node)
+        self.clock_jumps = ClockJumps(node)
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._timer = node.create_timer(
             period_s, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -84,7 +84,7 @@ class Diagnostics:
             # A report that cannot be made must not end what it reports on.
             status.error(f"this status is incomplete: {error!r}")
             self._node.get_logger().error(traceback.format_exc(), throttle_duration_sec=10.0)
-        self._jumps.describe(status)
+        self.clock_jumps.describe(status)
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.status.append(
@@ -100,7 +100,7 @@ class Diagnostics:
 
     def close(self) -> None:
         """Stop publishing."""
-        self._jumps.close()
+        self.clock_jumps.close()
         self._node.destroy_timer(self._timer)
         self._node.destroy_publisher(self._publisher)
 
@@ -120,6 +120,7 @@ class ClockJumps:
         self._lock = threading.Lock()
         self._count = 0
         self._newest, self._newest_s = "", 0.0
+        self._listener: Callable[[str], None] | None = None
         threshold = JumpThreshold(
             min_forward=Duration(seconds=_JUMP_FORWARD_S),
             min_backward=Duration(seconds=-_JUMP_BACK_S),
@@ -138,6 +139,10 @@ class ClockJumps:
         """Stop watching."""
         self._handle.unregister()
 
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Have ``listener`` called with a text at once when the clock jumps."""
+        self._listener = listener
+
     def describe(self, status: Status) -> None:
         """Add ``clock_jumps`` once there was one, and warn for half a minute after the newest."""
         with self._lock:
@@ -155,6 +160,8 @@ class ClockJumps:
         with self._lock:
             self._count += 1
             self._newest, self._newest_s = text, time.monotonic()
+        if self._listener is not None:
+            self._listener(text)
         self._node.get_logger().warning(text)
 
 

@@ -129,6 +129,13 @@ class PolicyRuns:
         if self._run is not None:
             self._run.end(reason, message)
 
+    def clock_jumped(self, text: str) -> None:
+        """End the run, if there is one, as refused: its times mean nothing any more."""
+        run = self._run
+        if run is not None and not run.is_over:
+            self._count(run, [Rejection(Reason.CLOCK_JUMP, text)])
+            run.end(Reason.CLOCK_JUMP.value, text)
+
     def describe(self, status: Status) -> None:
         """Add the state of the run, times and counts to a status."""
         run = self._run

@@ -14,8 +14,7 @@ import yaml
 from rclpy.signals import SignalHandlerOptions
 
 from sensorium.bringup import NodePlan, read_plan
-from sensorium.models.policy.geo.configuration import GEOMETRY_GLOBAL
-from sensorium.policy.dataset_features import GEOMETRY
+from sensorium.policy.dataset_features import GEOMETRY, GEOMETRY_GLOBAL
 from sensorium.policy.evaluation import EpisodeResult, result_of
 from sensorium.policy.evaluation_rows import Row, Trial
 from sensorium.policy.pooled_tokens_record import read_record

@@ -17,6 +17,8 @@ WORDS = "task.words"
 WORD_MASK = "task.mask"
 """Batch entry: (B, W) float32, 1 where there is a word."""
 
+_MOST_SHOWN = 80
+
 
 class InstructionEncoder:
     """Encodes instructions for one checkpoint; the last ones are kept.
@@ -60,10 +62,15 @@ class InstructionEncoder:
     def _encoded(self, task: str) -> dict[str, Tensor]:
         known, unknown = self._table.split(task)
         if not known:
+            words = _shortened(", ".join(unknown)) if unknown else "nothing written"
             raise ObservationError(
-                f"Instruction '{task}' has no word that the policy knows (unknown: "
-                f"{', '.join(unknown) or 'nothing written'}). Give an English sentence such as "
-                "'pick up the red cube'."
+                f"Instruction {_shortened(task)} has no word that the policy knows (unknown: "
+                f"{words}). Give an English sentence such as 'pick up the red cube'."
             )
         vectors, mask = self._table.encode(task, self._length)
         return {WORDS: vectors, WORD_MASK: mask}
+
+
+def _shortened(text: str) -> str:
+    """Quoted for a log line: control characters escaped, never long."""
+    return repr(text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "...")
