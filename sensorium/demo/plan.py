@@ -82,7 +82,11 @@ def make_plan(
     )
     if is_bag:
         return _bag(folder, _parameters(params_file or "demo_bag"), path, most_frames)
-    return _image_folder(folder, _parameters(params_file or "demo"), path, most_frames)
+    parameters = _parameters(params_file or "demo")
+    if not params_file:
+        # The shipped model knows rendered rooms, not what somebody recorded.
+        _section(parameters, "geometry")["backend"] = "sensor"
+    return _image_folder(folder, parameters, path, most_frames)
 
 
 def _rendered(folder: OutputFolder, parameters: dict[str, Any]) -> DemoPlan:

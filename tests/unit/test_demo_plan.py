@@ -77,7 +77,7 @@ def test_without_a_recording_a_room_is_rendered_and_its_truth_is_known(folder):
     plan = make_plan(folder, None, 10)
     assert [node.executable for node in plan.nodes] == ["recorder", "geometry", "rgbd_camera"]
     assert plan.request.nodes[-1] == plan.request.camera == "/camera/rgbd_camera"
-    assert plan.request.frames == 120
+    assert plan.request.frames == 100
     assert plan.scene is not None
     assert plan.topics.truth == "/camera/ground_truth/depth"
     assert all(node.parameters["autostart"] is False for node in plan.nodes)
