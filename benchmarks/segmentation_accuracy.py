@@ -158,7 +158,7 @@ def main() -> None:
     if "baseline" in results:
         equal = results["baseline"]
         tables = {name: table(equal[name]) for name in ("closed", "open")}
-        text += BASELINE.format(minutes=equal["minutes"], steps=equal["steps"], **tables)
+        text += BASELINE.format(steps=equal["steps"], **tables)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     RESULTS.with_suffix(".md").write_text(text)
     from ship import write_manifest

@@ -18,7 +18,7 @@ from sensorium.models.fcclip import FCCLIP
 from sensorium.segmentation.rendered_evaluation import RenderedEvaluation
 
 FIRST_SEED = 900_000
-CHOICES = ((0.0, 0.0), (0.2, 0.4), (0.2, 0.6), (0.2, 0.8), (0.4, 0.6), (0.4, 0.8))
+CHOICES = ((0.0, 0.0), (0.3, 0.8), (0.4, 0.8), (0.4, 0.9), (0.5, 0.8), (0.5, 0.9))
 """Weights of the CLIP classifier for seen and for unseen names."""
 
 

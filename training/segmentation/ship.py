@@ -24,9 +24,9 @@ from sensorium.segmentation.rendered_names import training_names
 MANIFEST = FCCLIP_SMALL.parent / "manifest.json"
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "results" / "segmentation_accuracy.json"
 MOST_BYTES = 16_000_000
-# The published ones; on scenes that are neither trained on nor evaluated, less weight for CLIP was
-# worse for seen and for held-out names (ensemble_weights.py).
-SEEN_ENSEMBLE_WEIGHT, UNSEEN_ENSEMBLE_WEIGHT = 0.4, 0.8
+# On scenes that are neither trained on nor evaluated (ensemble_weights.py) a little better than the
+# published 0.4 and 0.8 for held-out names and no worse for the seen ones.
+SEEN_ENSEMBLE_WEIGHT, UNSEEN_ENSEMBLE_WEIGHT = 0.5, 0.9
 
 
 def assembled(clip: Path, head: Path) -> FCCLIP:
