@@ -63,8 +63,8 @@ class OmniVGGTBackend:
     the sensor measured stays, what it missed is filled (``completion.py``). A view without
     colour is treated as by the backend `sensor`.
 
-    Confidence: where the sensor measured, that of the backend `sensor`; elsewhere the model's own,
-    see ``model_confidence.py``.
+    Confidence: where the sensor measured, that of the backend `sensor`; filled holes on the same
+    scale, views without depth by the model's own: see ``model_confidence.py``.
 
     Args:
         configuration: of this backend.

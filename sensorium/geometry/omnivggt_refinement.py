@@ -11,7 +11,11 @@ from torch import Tensor
 
 from sensorium.frames import CameraModel, RgbdFrame
 from sensorium.geometry.completion import complete_depth
-from sensorium.geometry.model_confidence import agreement_of_heads, confidence_from_model
+from sensorium.geometry.model_confidence import (
+    agreement_of_heads,
+    confidence_from_model,
+    confidence_of_filled,
+)
 from sensorium.geometry.omnivggt_views import estimated_camera
 from sensorium.geometry.omnivggt_window import WindowPrediction
 from sensorium.geometry.rays import CameraRays
@@ -101,7 +105,11 @@ class Refinement:
                 torch.from_numpy(measured).to(self._device), rays, self._sensor
             )
             is_filled = torch.from_numpy(filled).to(self._device)
-            confidence = torch.where(is_filled, confidence, by_sensor)
+            by_model = confidence_of_filled(
+                torch.from_numpy(result).to(self._device), confidence,
+                self._sensor.half_confidence_noise_m,
+            )  # fmt: skip
+            confidence = torch.where(is_filled, by_model, by_sensor)
         tensor = torch.from_numpy(result).to(self._device)
         return RefinedView(
             camera,

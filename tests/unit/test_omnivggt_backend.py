@@ -81,8 +81,8 @@ def test_holes_are_filled_in_metres_on_exact_rays_and_measurements_stay(told):
     np.testing.assert_allclose(result.depth_m[40:60, 30:70], 2.0, rtol=1e-3)
     expected = rays(CAMERA) * result.depth_m[..., None]
     np.testing.assert_allclose(result.points_m, expected, atol=1e-5)
-    # Raw confidence 2 is a half; where the sensor measured, confidence is the sensor's.
-    np.testing.assert_allclose(result.confidence[45:55, 35:65], 0.5, atol=1e-6)
+    # Raw confidence 2 is a half: a noise of 0.05 * 2 m / 0.5, which is 20 times that of a half.
+    np.testing.assert_allclose(result.confidence[45:55, 35:65], 1 / (1 + 20**2), rtol=1e-3)
     assert (result.confidence[~np.isfinite(result.depth_m)] == 0).all()
     assert result.camera is CAMERA
     assert not result.camera_is_estimated
