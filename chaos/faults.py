@@ -15,8 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from sensorium_ros.msg import RgbdFrame
 from stack import Stack, wait_until
 from watch import Watch
+
+from sensorium.frames import RgbdFrame as Frame
+from sensorium.frames import pinhole
+from sensorium.ros.convert.rgbd_frame import message_from_frame
+from sensorium.ros.qos import qos_profile
 
 PATIENCE_S = 60.0
 _PEER = """
@@ -172,7 +179,7 @@ def disk_full(scene: Scene, recorder: str = "recorder") -> Outcome:
 
     def said() -> bool:
         text = scene.watch.messages.get(name, "")
-        return "OK" not in text and "record" in text
+        return "writing" in text and "failed" in text
 
     if wait_until(said, 40.0) is not None:
         outcome.noticed = f"diagnostics: {scene.watch.messages[name][:70]}"
@@ -187,8 +194,9 @@ def disk_full(scene: Scene, recorder: str = "recorder") -> Outcome:
 
 
 def out_of_memory(scene: Scene, node: str) -> Outcome:
-    """The node gets no more memory for a while: frames fail and are counted, the node lives on."""
+    """The node gets no more memory, and a picture that needs some: it fails, the node lives on."""
     outcome = Outcome(f"out of memory in {node}")
+    wait_until(lambda: any(name.endswith(f"/{node}") for name in scene.watch.statuses), 20.0)
     full_name = next(name for name in scene.watch.statuses if name.endswith(f"/{node}"))
     failed = scene.watch.count(full_name, "failed")
     mark = scene.stack.mark()
@@ -196,8 +204,16 @@ def out_of_memory(scene: Scene, node: str) -> Outcome:
     pid = scene.stack.pid(node)
     # Below what it has: memory that it gives back does not come again either.
     before = scene.stack.limit(node, resource.RLIMIT_AS, size // 2)
+    large = scene.watch.node.create_publisher(RgbdFrame, "/camera/rgbd", qos_profile("reliable", 1))
+    picture = message_from_frame(_large_frame())
+
+    sent_s = [0.0]
 
     def said() -> bool:
+        if time.monotonic() - sent_s[0] > 1.0:
+            sent_s[0] = time.monotonic()
+            picture.header.stamp = scene.watch.node.get_clock().now().to_msg()
+            large.publish(picture)
         log = scene.stack.log_since(mark)
         return (
             scene.watch.count(full_name, "failed") > failed
@@ -206,6 +222,7 @@ def out_of_memory(scene: Scene, node: str) -> Outcome:
         )
 
     noticed = wait_until(said, 20.0)
+    scene.watch.node.destroy_publisher(large)
     if scene.stack.pid(node) != pid:
         outcome.noticed = "the process ended; started again"
     elif noticed is not None:
@@ -217,6 +234,14 @@ def out_of_memory(scene: Scene, node: str) -> Outcome:
     if flow_again(scene, list(scene.node_outputs.values())) is not None:
         outcome.recovered, outcome.seconds = True, time.monotonic() - started
     return outcome
+
+
+def _large_frame() -> Frame:
+    """A frame larger than those before: its arrays need memory that nobody has given back."""
+    camera = pinhole(1000, 750, 750.0)
+    depth_m = np.full((750, 1000), 2.0, np.float32)
+    color = np.zeros((750, 1000, 3), np.uint8)
+    return Frame(1, "camera", "camera_color_optical_frame", color, camera, depth_m, camera)
 
 
 def corrupt_weights(scene: Scene) -> Outcome:
