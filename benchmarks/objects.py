@@ -1,6 +1,6 @@
 """What stands on a table, found by walking round it with the shipped segmentation network.
 
-Run: python benchmarks/objects.py [--rooms 6] [--pictures 40]
+Run: python benchmarks/objects.py [--rooms 4] [--pictures 40]
 Rendered rooms that no training has seen, 640x480, depth with a sensor's noise and holes. Every
 picture is segmented, joined with its points and kept as objects in the world, by the code of the
 nodes `segmentation` and `semantic_cloud` but without ROS. The same with the exact masks says what
@@ -101,7 +101,8 @@ def walk(seed: int, pictures: int, masks: Masks) -> dict[str, Any]:
     )  # fmt: skip
     points = SensorBackend(SensorConfiguration(), "cpu")
     keeper = ObjectKeeper(ObjectsConfiguration())
-    things = on_table(source)
+    # Seen from all sides.
+    things = source.scene.on_table()
     identities: dict[int, set[int]] = {}
     while not source.finished:
         read = source.read()
@@ -122,13 +123,6 @@ def walk(seed: int, pictures: int, masks: Masks) -> dict[str, Any]:
             if nearest is not None:
                 identities.setdefault(thing.instance_id, set()).add(nearest[1].identity)
     return judged(things, keeper.world.objects, identities)
-
-
-def on_table(source: RenderedSource) -> list[SceneObject]:
-    """The things on the table, which the walk sees from all sides."""
-    table = next(thing for thing in source.scene.objects if thing.category == "table")
-    top_m = table.box().corners()[:, 2].max()
-    return [thing for thing in source.scene.objects if abs(thing.surface_z_m - top_m) < 1e-6]
 
 
 def nearest_object(
@@ -196,7 +190,7 @@ def summary(rooms: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """Measure both kinds of masks and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rooms", type=int, default=6)
+    parser.add_argument("--rooms", type=int, default=4)
     parser.add_argument("--pictures", type=int, default=40)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -166,6 +166,12 @@ class Scene:
     orbit_center_m: tuple[float, float, float] = (0.0, 0.0, 0.8)
     orbit_radius_m: float = 1.3
 
+    def on_table(self) -> list[SceneObject]:
+        """Return the things that stand on the first table."""
+        table = next(thing for thing in self.objects if thing.category == "table")
+        top_m = table.box().corners()[:, 2].max()
+        return [thing for thing in self.objects if abs(thing.surface_z_m - top_m) < 1e-6]
+
 
 def box_corners(low: Float64, high: Float64, outer_from_box: Float64) -> Float64:
     """Return the (8, 3) corners of the box from `low` to `high` (3,) in outer coordinates."""

@@ -92,9 +92,7 @@ class Walk:
 
     def on_table(self):
         """The things on the table, which the walk sees from all round."""
-        table = next(thing for thing in self.scene.objects if thing.category == "table")
-        top = table.box().corners()[:, 2].max()
-        return [thing for thing in self.scene.objects if abs(thing.surface_z_m - top) < 1e-6]
+        return self.scene.on_table()
 
 
 class Identities:

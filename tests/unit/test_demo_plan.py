@@ -101,6 +101,15 @@ def test_a_folder_of_images_is_read_by_the_camera_node(folder, tmp_path):
     assert (camera["source"], camera["recording"]["folder"]) == (
         "recording", str(tmp_path / "office"),
     )  # fmt: skip
+    # The shipped model knows rendered rooms only; who names a file of parameters decides.
+    written = folder.file("parameters.yaml")
+    assert geometry_of(written)["backend"] == "sensor"
+    make_plan(folder, tmp_path / "office", 10, "demo")
+    assert geometry_of(written)["backend"] == "omnivggt"
+
+
+def geometry_of(path):
+    return yaml.safe_load(path.read_text())["/**/geometry"]["ros__parameters"]
 
 
 def test_a_long_recording_is_cut(folder, tmp_path):
