@@ -32,10 +32,11 @@ class ModuleExecutor(StatelessExecutor):
 
     @torch.no_grad()
     def run(self) -> Tensor:
-        """The module on the newest window."""
+        """The module on the newest window, (1, batch, ...)."""
         rows = self.rings.view(0, 0, self.window)
         signal = rows.view(self.window, self.rings.batch, self.channels).permute(1, 2, 0)
-        return self.module(signal.contiguous())  # type: ignore[no-any-return]
+        result: Tensor = self.module(signal.contiguous())
+        return result.unsqueeze(0)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class OnnxExecutor:
         self.bindings = [self._bind(program, phase) for phase in range(rings.phases)]
 
     def run(self) -> Tensor:
-        """Computes one hop, stores its new positions and returns the head's output."""
+        """Computes one hop, stores its new positions and returns the row, (1, batch, ...)."""
         if self.lookahead is not None:
             self.lookahead.run()
         for held, views in self.windows:
@@ -65,7 +65,7 @@ class OnnxExecutor:
             return self.outputs["output"].clone()
         with torch.no_grad():
             result: Tensor = self.network.head(*self._embeddings())
-        return result.clone()
+        return result.unsqueeze(0).clone()
 
     def start(self) -> None:
         """Prepares the first hop after the rings were filled."""
@@ -106,7 +106,7 @@ class OnnxExecutor:
                 self.outputs[f"embedding_{i}"] = torch.zeros(rows, width)
             return False
         graph.output(name, "output", shape)
-        self.outputs["output"] = torch.zeros(shape)
+        self.outputs["output"] = torch.zeros(1, *shape)
         return True
 
     def _copied_inputs(self, program: Program) -> dict[str, Tensor]:
@@ -136,7 +136,8 @@ class OnnxExecutor:
         if self.lookahead is not None:
             _bind_one(binding.bind_input, "partial", self.lookahead.partial(phase))
         for name, held in self.outputs.items():
-            _bind_one(binding.bind_output, name, held)
+            # The graph knows nothing of the axis of rows.
+            _bind_one(binding.bind_output, name, held[0] if name == "output" else held)
         return binding
 
 

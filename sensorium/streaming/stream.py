@@ -27,7 +27,7 @@ class Executor(Protocol):
     name: str
 
     def run(self) -> Tensor:
-        """Returns the head's output for the newest window and stores the hop's new positions."""
+        """Returns the newest window's row (1, batch, ...) and stores the hop's new positions."""
 
     def start(self) -> None:
         """Prepares the first hop after the rings were filled."""
@@ -109,12 +109,14 @@ class SignalStream:
         """
         # The common case, one hop to a running stream, is kept free of everything avoidable: at
         # 10 000 hops per second a microsecond of Python counts.
-        samples = chunk.detach() if isinstance(chunk, Tensor) else torch.as_tensor(chunk)
+        samples = chunk if isinstance(chunk, Tensor) else torch.as_tensor(chunk)
+        if samples.requires_grad:
+            samples = samples.detach()
         if samples.dtype != self._like.dtype or samples.device != self._like.device:
             samples = samples.to(self._like)
         if self._started and samples.shape == self._chunk_shape:
             self._received += self._chunk_shape[2]
-            return self._step(samples).unsqueeze(0)
+            return self._step(samples)
         batch, channels, hop = self._chunk_shape
         if samples.dim() != 3 or samples.shape[:2] != (batch, channels):
             raise ValueError(
@@ -132,7 +134,7 @@ class SignalStream:
             row = self._hop(part)
             if row is not None:
                 rows.append(row)
-        return torch.stack(rows) if rows else self._like.new_zeros(0, *self.report.output_shape)
+        return torch.cat(rows) if rows else self._like.new_zeros(0, *self.report.output_shape)
 
     def reset(self) -> None:
         """Forgets every sample; the next row needs a full window again."""
@@ -203,7 +205,7 @@ class SignalStream:
             self._stepper.executor.start()
             self._pending, self._started = [], True
         row: Tensor = network.head(*embeddings)
-        return row.clone()
+        return row.unsqueeze(0).clone()
 
     def _step(self, samples: Tensor) -> Tensor:
         rings = self._stepper.rings

@@ -58,14 +58,14 @@ class TorchExecutor(StatelessExecutor):
 
     @torch.no_grad()
     def run(self) -> Tensor:
-        """Computes one hop, stores its new positions and returns the head's output."""
+        """Computes one hop, stores its new positions and returns the row, (1, batch, ...)."""
         values: list[Tensor] = []
         for operation in self.operations:
             values.append(operation(values))
         for node, value in self.program.stores.items():
             ring = self.rings.specs[node]
             self.rings.view(node, ring.end, ring.end + ring.step).copy_(values[value])
-        return self.head_of([values[i] for i in self.program.embeddings])
+        return self.head_of([values[i] for i in self.program.embeddings]).unsqueeze(0)
 
     def head_of(self, rows: list[Tensor]) -> Tensor:
         """The head on embeddings given as rows."""

@@ -36,9 +36,8 @@ HIGHEST_RATE = 1e-3
 WEIGHT_DECAY = 0.02
 AVERAGE_OVER_STEPS = 150
 # First windows of half the size, then whole views.
-WINDOW, WINDOWS, WINDOW_SCALES = (192, 256), 4, (0.5, 1.0)
+WINDOW, WINDOWS, LARGEST_SCALE = (192, 256), 4, 1.0
 WHOLE_VIEWS = 2
-WHOLE_VIEWS_FROM = 0.75
 REPORT_EVERY = 50
 
 CLASS_LISTS: tuple[tuple[str, ...], ...] = (
@@ -125,20 +124,27 @@ class HeadSteps:
         training: Its trained part.
         views: Views with masks.
         random: Draws everything.
+        smallest_scale: Of views in windows.
     """
 
     def __init__(
-        self, model: FCCLIP, training: HeadTraining, views: Pictures, random: np.random.Generator
+        self,
+        model: FCCLIP,
+        training: HeadTraining,
+        views: Pictures,
+        random: np.random.Generator,
+        smallest_scale: float,
     ) -> None:
         self._model, self._training = model, training
         self._views, self._random = views, random
+        self._scales = (smallest_scale, LARGEST_SCALE)
 
     def loss(self, whole_views: bool) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of a batch, and the parts of the last prediction head's."""
         if whole_views:
             drawn = draw_views(self._views, WHOLE_VIEWS, VIEW_PX, self._random, (1.0, 1.0))
         else:
-            drawn = draw_views(self._views, WINDOWS, WINDOW, self._random, WINDOW_SCALES)
+            drawn = draw_views(self._views, WINDOWS, WINDOW, self._random, self._scales)
         images, segments = drawn
         tables = self._training.tables()
         targets = targets_of(segments, tables)
@@ -171,6 +177,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=40.0)
     parser.add_argument("--closed-set", action="store_true")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument(
+        "--smallest-scale",
+        type=float,
+        default=0.5,
+        help="of views in windows; 0.5 shows most of a room, 1 shows small things as they are seen",
+    )
+    parser.add_argument(
+        "--whole-views-from", type=float, default=0.75, help="share of the time before whole views"
+    )
     parser.add_argument("--start", type=Path, help="a trained head that is trained further")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -186,12 +201,13 @@ def main() -> None:
     if arguments.resume:
         averaged = torch.load(average_path, weights_only=True)
     views = Pictures(arguments.data, "views")
-    steps = HeadSteps(model, training, views, np.random.default_rng((11, step)))
+    random = np.random.default_rng((11, step))
+    steps = HeadSteps(model, training, views, random, arguments.smallest_scale)
     budget = Budget(arguments.minutes, spent_s)
     sums: dict[str, float] = {}
     while budget.share < 1:
         step += 1
-        loss, parts = steps.loss(budget.share >= WHOLE_VIEWS_FROM)
+        loss, parts = steps.loss(budget.share >= arguments.whole_views_from)
         for group in optimiser.param_groups:
             group["lr"] = budget.rate(HIGHEST_RATE)
         optimiser.zero_grad()
