@@ -1,4 +1,4 @@
-"""Panels of lines over time as a PNG picture, drawn with OpenCV."""
+"""Panels of lines over a common axis as a PNG picture, drawn with OpenCV."""
 
 from __future__ import annotations
 
@@ -22,49 +22,75 @@ class Panel:
 
     Attributes:
         title: quantity and unit.
-        lines: values by name, one per time.
+        lines: values by name, one per place on the axis; NaN where there is none.
     """
 
     title: str
     lines: Mapping[str, Sequence[float]]
 
 
-def write_plot(path: Path, times_s: Sequence[float], panels: Sequence[Panel]) -> None:
-    """Write the panels one below the other over a common axis of time [s].
+@dataclass(frozen=True)
+class Axis:
+    """The horizontal axis, from 0.
+
+    Attributes:
+        values: places of the lines' points, rising.
+        ticks: text by place.
+    """
+
+    values: Sequence[float]
+    ticks: Mapping[float, str]
+
+
+def time_axis(times_s: Sequence[float]) -> Axis:
+    """An axis of times [s]."""
+    longest = max(float(times_s[-1]), 1e-9)
+    places = (longest * tick / _TICKS for tick in range(_TICKS + 1))
+    return Axis(times_s, {place: f"{place:.0f} s" for place in places})
+
+
+def write_plot(path: Path, axis: Axis, panels: Sequence[Panel]) -> None:
+    """Write the panels one below the other.
 
     Raises:
         OSError: the file cannot be written.
     """
     picture = np.full((_HEIGHT * len(panels), _WIDTH, 3), 255, np.uint8)
     for index, panel in enumerate(panels):
-        _draw(picture[index * _HEIGHT : (index + 1) * _HEIGHT], np.array(times_s), panel)
+        _draw(picture[index * _HEIGHT : (index + 1) * _HEIGHT], axis, panel)
     if not cv2.imwrite(str(path), picture):
         raise OSError(f"{path} cannot be written")
 
 
-def _draw(picture: Any, times_s: Any, panel: Panel) -> None:  # noqa: ANN401 - arrays
+def _draw(picture: Any, axis: Axis, panel: Panel) -> None:  # noqa: ANN401 - arrays
     top, bottom, left, right = _TOP, _HEIGHT - 30, _MARGIN, _WIDTH - 20
     values = np.concatenate([np.array(line, float) for line in panel.lines.values()])
     # From zero: a small wobble must not look like growth.
     highest = max(float(np.nanmax(values)), 1e-9) * 1.1
-    longest = max(float(times_s[-1]), 1e-9)
+    longest = max(float(axis.values[-1]), 1e-9)
 
-    def place(time_s: Any, value: Any) -> Any:  # noqa: ANN401
-        x = left + np.array(time_s) / longest * (right - left)
+    def place(along: Any, value: Any) -> Any:  # noqa: ANN401
+        x = left + np.array(along) / longest * (right - left)
         y = bottom - np.array(value) / highest * (bottom - top)
         return np.stack(np.broadcast_arrays(x, y), axis=-1).round().astype(np.int32)
 
     for tick in range(_TICKS + 1):
-        part = tick / _TICKS
-        (_, y), (x, _) = place(0, part * highest), place(part * longest, 0)
+        value = tick / _TICKS * highest
+        _, y = place(0, value)
         cv2.line(picture, (left, int(y)), (right, int(y)), _GREY, 1)
-        _text(picture, f"{part * highest:.4g}", (8, int(y) + 4))
-        _text(picture, f"{part * longest:.0f} s", (int(x) - 15, bottom + 18))
+        _text(picture, f"{value:.4g}", (8, int(y) + 4))
+    for along, text in axis.ticks.items():
+        x, _ = place(along, 0)
+        _text(picture, text, (int(x) - 15, bottom + 18))
     _text(picture, panel.title, (left, 22), scale=0.55)
+    names_from = left + max(380, 9 * len(panel.title))
+    apart = min(180, (right - names_from) // len(panel.lines))
     for index, (name, line) in enumerate(panel.lines.items()):
         color = _COLORS[index % len(_COLORS)]
-        cv2.polylines(picture, [place(times_s, line)], False, color, 2, cv2.LINE_AA)
-        _text(picture, name, (left + 380 + 180 * index, 22), color)
+        known = np.isfinite(np.array(line, float))
+        points = place(np.array(axis.values)[known], np.array(line, float)[known])
+        cv2.polylines(picture, [points], False, color, 2, cv2.LINE_AA)
+        _text(picture, name, (names_from + apart * index, 22), color)
 
 
 def _text(

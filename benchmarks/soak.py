@@ -30,7 +30,7 @@ from camera_to_geometry import (
     write_recording,
 )
 from conditions import RESULTS, conditions, write_results
-from line_plot import Panel, write_plot
+from line_plot import Panel, time_axis, write_plot
 
 # The first third is warm-up: allocators, caches and the map itself fill.
 WARM_UP = 1 / 3
@@ -133,7 +133,7 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     write_plot(
         path,
-        columns["time_s"],
+        time_axis(columns["time_s"]),
         [
             Panel(
                 "memory [MB]",

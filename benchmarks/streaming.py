@@ -1,10 +1,11 @@
 """Time streaming against recomputation, per hop, in one run on one thread.
 
 Run: python benchmarks/streaming.py [--quick] (``make bench-streaming``)
-Writes benchmarks/results/streaming.json. Every method gets the same signal; blocks of hops of all
-methods alternate, so that what else runs on the machine hits all of them. Ratios are taken against
-ONNX Runtime on the whole window, the fastest way to recompute. Targets at window 1024, hop 32 on
-"net6": stream 9x, exact_window 3.5x. continual-inference and tract are measured where installed.
+Writes benchmarks/results/streaming.json and streaming.png. Every method gets the same signal;
+blocks of hops of all methods alternate, so that what else runs on the machine hits all of them.
+Ratios are taken against ONNX Runtime on the whole window, the fastest way to recompute. Targets at
+window 1024, hop 32 on "net6": stream 9x, exact_window 3.5x. continual-inference and tract are
+measured where installed.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import torch
-from conditions import conditions, write_results
+from conditions import RESULTS, conditions, write_results
+from line_plot import Axis, Panel, write_plot
 from streaming_rivals import rivals
 from torch import Tensor, nn
 
@@ -178,7 +179,6 @@ def main() -> None:
     """Measures, prints and writes everything."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="net6 at hop 32 only")
-    parser.add_argument("--plot", type=Path, help="also draw the ratios into this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     before = conditions()
@@ -197,8 +197,8 @@ def main() -> None:
     results["targets_at_hop_32"] = _targets(results["networks"]["net6"])
     print(json.dumps(results["targets_at_hop_32"]))
     print(write_results("streaming", results, before))
-    if options.plot:
-        _plot(results["networks"], options.plot)
+    if not options.quick:
+        _plot(results["networks"])
 
 
 def _targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -216,18 +216,22 @@ def _targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _plot(measured: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, len(measured), figsize=(4.5 * len(measured), 4), sharey=True)
-    for axis, (name, rows) in zip(np.atleast_1d(axes), measured.items(), strict=True):
-        for method in rows[0]["times_faster_than_onnxruntime_recompute"]:
-            ratios = [row["times_faster_than_onnxruntime_recompute"].get(method) for row in rows]
-            axis.loglog([row["hop"] for row in rows], ratios, marker="o", label=method)
-        axis.set(title=name, xlabel="hop [samples]", ylabel="times faster than ORT recompute")
-    figure.axes[0].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+def _plot(measured: dict[str, list[dict[str, Any]]]) -> None:
+    """Draw how many times faster than ONNX Runtime on the whole window each method is."""
+    axis = Axis(range(len(HOPS)), {i: str(hop) for i, hop in enumerate(HOPS)})
+    panels = []
+    for network, rows in measured.items():
+        lines: dict[str, list[float]] = {}
+        for row in rows:
+            for method in row["times_faster_than_onnxruntime_recompute"]:
+                lines.setdefault(method, [])
+        del lines["onnxruntime recompute"], lines["eager recompute"]
+        for method, ratios in lines.items():
+            for row in rows:
+                found = row["times_faster_than_onnxruntime_recompute"]
+                ratios.append(found.get(method, float("nan")))
+        panels.append(Panel(f"{network}: times faster, by hop", lines))
+    write_plot(RESULTS / "streaming.png", axis, panels)
 
 
 if __name__ == "__main__":
