@@ -219,8 +219,8 @@ def test_streamed_windows_equal_the_published_file_run_on_each(
 def test_the_published_layers_on_whole_windows_stream_in_both_modes(
     rebuilt: OnSound, spectra: Tensor
 ) -> None:
-    # Without the seams between chunks, padded at the ends of the window only. With these weights that
-    # is no speech detector any more; it is a real network with centred, strided layers.
+    # Without the seams between chunks, padded at the ends of the window only. With these weights
+    # that is no speech detector any more; it is a real network with centred, strided layers.
     network = rebuilt.detector
     settings = {"window": FRAMES * CHUNKS, "hop": FRAMES, "channels": 129, "recompute": "never"}
     exact = convert(network, mode="exact_window", **settings)
