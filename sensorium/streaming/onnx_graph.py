@@ -23,6 +23,7 @@ _UNARY = {
     "softplus": "Softplus",
     "abs": "Abs",
     "neg": "Neg",
+    "sqrt": "Sqrt",
     "selu": "Selu",
 }
 _BINARY = {

@@ -30,6 +30,7 @@ UNARY: dict[str, _Unary] = {
     "softplus": lambda x, n: F.softplus(x),
     "abs": lambda x, n: torch.abs(x),
     "neg": lambda x, n: torch.neg(x),
+    "sqrt": lambda x, n: torch.sqrt(x),
     "softmax": lambda x, n: torch.softmax(x, -1),
     "log_softmax": lambda x, n: torch.log_softmax(x, -1),
     "channels": lambda x, n: x[..., int(n[0]) : int(n[1])],

@@ -255,9 +255,25 @@ def test_the_mirrored_end_of_the_published_transform_is_refused(rebuilt: OnSound
     assert "Remedy: use zero, causal or replicate padding" in str(no.value)
 
 
-def test_a_magnitude_spectrum_inside_the_network_is_refused(rebuilt: OnSound) -> None:
-    # Although it is local in time: the converter has no square root before a convolution.
+@pytest.mark.parametrize("mode", ["exact_window", "stream"])
+@pytest.mark.parametrize("executor", ["torch", "onnxruntime"])
+def test_sound_through_a_magnitude_spectrum_inside_the_network_streams(
+    rebuilt: OnSound, sound: Tensor, mode: str, executor: str
+) -> None:
     basis = rebuilt.stft.weight.data
     padded = OnSound(basis, rebuilt.detector, (CONTEXT, CONTEXT), "constant").eval()
-    with pytest.raises(NotStreamableError, match=r"encoder\.0 \(Conv1d\): follows sqrt"):
-        convert(padded, window=CHUNK * CHUNKS, hop=CHUNK, channels=1)
+    stream = convert(
+        padded, window=CHUNK * CHUNKS, hop=CHUNK, channels=1, mode=mode, executor=executor,
+        recompute="never",
+    )  # fmt: skip
+    signal = sound[None, None]
+    rows = push_in_pieces(stream, signal, CHUNK)
+    if mode == "exact_window":
+        reference = windows_of(padded, signal, CHUNK * CHUNKS, CHUNK)
+    else:
+        first = stream.timeline.first_window_start // CHUNK
+        with torch.no_grad():
+            embedding = rebuilt.detector.encoder(padded.spectra(signal))
+            windows = [embedding[..., first + r :][..., :CHUNKS] for r in range(rows.shape[0])]
+            reference = torch.stack([rebuilt.detector.decide(window) for window in windows])
+    assert relative_error(rows, reference) < 5e-6
