@@ -15,6 +15,8 @@ from sensorium.objects.world_object import WorldObject
 _EMBEDDING_WEIGHT = 0.2
 # A further segment of this share inside an object of its name is a fragment of it.
 _FRAGMENT_SHARE = 0.5
+# Pieces of one thing that a picture shows as two segments are at most so far apart.
+_BORDER_VOXELS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def assigned(
     A segment of an object's name need only share voxels with it (a picture shows one side of a
     thing, and the first pictures only a part). One of another name must fill the same space: things
     that stand on each other share the voxels where they touch. Then further segments of an object's
-    name that lie inside it are taken as fragments of it.
+    name that lie inside it, beside its own segment, are taken as fragments of it.
 
     Args:
         seen: the segments of one picture.
@@ -82,12 +84,23 @@ def assigned(
         if overlap.score > 0 and position not in result.object_of and identity not in taken:
             result.object_of[position] = identity
             taken.add(identity)
+    main_of = {identity: seen[position] for position, identity in result.object_of.items()}
     for (position, identity), overlap in ranked:
         is_inside = overlap.same_name and overlap.of_segment >= _FRAGMENT_SHARE
-        if is_inside and position not in result.object_of:
+        main = main_of.get(identity)
+        is_beside = main is None or _beside(seen[position], main, settings.voxel_size_m)
+        if is_inside and is_beside and position not in result.object_of:
             result.object_of[position] = identity
     _note_covered(result, overlaps, taken, settings)
     return result
+
+
+def _beside(one: Observation, other: Observation, voxel_size_m: float) -> bool:
+    """True when the bounds of two segments of a picture meet, but for their trimmed borders."""
+    gap_m = _BORDER_VOXELS * voxel_size_m
+    return bool(
+        (one.low_m <= other.high_m + gap_m).all() and (one.high_m >= other.low_m - gap_m).all()
+    )
 
 
 def _note_covered(

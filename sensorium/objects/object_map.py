@@ -13,7 +13,7 @@ from sensorium.objects.association import assigned
 from sensorium.objects.box import UprightBox
 from sensorium.objects.configuration import ObjectsConfiguration
 from sensorium.objects.labelled_view import UNLABELLED_CLASS, LabelledView, trusted
-from sensorium.objects.observation import observations
+from sensorium.objects.observation import Observation, observations
 from sensorium.objects.visibility import Visibility
 from sensorium.objects.world_object import WorldObject
 from sensorium.poses import Float64
@@ -114,11 +114,27 @@ class ObjectMap:
                 identity = next(self._identities)
                 self._objects[identity] = WorldObject(identity, one, view.stamp_ns, settings)
             else:
-                self._objects[identity].add(one, view.stamp_ns, self._class_names)
+                own = self._own_part(identity, one)
+                self._objects[identity].add(own, view.stamp_ns, self._class_names)
             labels.setdefault(identity, set()).add(one.index)
         self._merge(assignment.covered, labels)
         self._contradict(view, kept, world_from_camera, labels)
         self._tidy(view.stamp_ns)
+
+    def _own_part(self, identity: int, seen: Observation) -> Observation:
+        """A segment without the voxels that are another thing's and not yet this one's.
+
+        One segment over two things would otherwise make the first of them grow over the second.
+        """
+        surface = self._objects[identity].surface
+        foreign = np.zeros(len(seen.patch.keys), np.bool_)
+        for other, known in self._objects.items():
+            is_sure = known.views >= self._settings.min_views
+            if other != identity and is_sure and known.may_touch(seen):
+                foreign |= known.surface.near(seen.patch)
+        if foreign.any():
+            foreign &= ~surface.near(seen.patch)
+        return seen.without(foreign) if foreign.any() and not foreign.all() else seen
 
     def known(self) -> list[KnownObject]:
         """Return the objects that were seen often enough, oldest identity first."""

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.objects.configuration import ObjectsConfiguration
 from sensorium.objects.labelled_view import LabelledView, SeenSegment
-from sensorium.objects.voxels import SurfacePatch, keys_of, surface_patch, touching_lumps
+from sensorium.objects.voxels import SurfacePatch, in_large_lumps, surface_patch
 from sensorium.poses import Float64, transform_points
 
 # Points of one segment that are looked at; more of them add nothing.
 _MOST_POINTS = 20000
-# Points are connected when their cells, this many voxels wide, touch; separate lumps with less than
-# this share of the largest are outliers (the wall behind, seen through a hole of the mask).
-_CELL_VOXELS = 5
-_LEAST_SHARE = 0.02
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +34,15 @@ class Observation:
     patch: SurfacePatch
     low_m: Float64
     high_m: Float64
+
+    def without(self, left_out: NDArray[np.bool_]) -> Observation:
+        """The same without some voxels (N,), not all."""
+        kept = ~left_out
+        patch = SurfacePatch(
+            self.patch.keys[kept], self.patch.sums_m[kept], self.patch.counts[kept]
+        )
+        points_m = patch.sums_m / patch.counts[:, None]
+        return replace(self, patch=patch, low_m=points_m.min(axis=0), high_m=points_m.max(axis=0))
 
 
 def observations(
@@ -65,20 +70,8 @@ def observations(
             continue
         chosen = flat[start : end : -(-(end - start) // _MOST_POINTS)]
         world = transform_points(world_from_camera, points[chosen].astype(np.float64))
-        world = world[_in_large_lumps(world, _CELL_VOXELS * settings.voxel_size_m)]
+        world = world[in_large_lumps(world, settings.voxel_size_m)]
         if len(world) < settings.min_points:
             continue
         patch = surface_patch(world, settings.voxel_size_m)
         yield Observation(index, seen, patch, world.min(axis=0), world.max(axis=0))
-
-
-def _in_large_lumps(points_m: Float64, cell_m: float) -> NDArray[np.bool_]:
-    """Return which points (N, 3) lie in lumps that are not small beside the largest."""
-    cells, cell_of, counts = np.unique(
-        keys_of(points_m, cell_m), return_inverse=True, return_counts=True
-    )
-    lump = touching_lumps(cells)
-    sizes = np.bincount(lump, weights=counts)
-    large = sizes >= _LEAST_SHARE * sizes.max()
-    kept: NDArray[np.bool_] = large[lump[cell_of.reshape(-1)]]
-    return kept

@@ -22,6 +22,10 @@ _HALF_OF_CORNER_NEIGHBOURS = sorted(
     key for step in product((-1, 0, 1), repeat=3) if (key := int(np.dot(step, _STEPS))) > 0
 )
 _MOST_EVIDENCE = 10
+# Points are connected when their cells, this many voxels wide, touch; separate lumps with less than
+# this share of the largest do not count.
+_CELL_VOXELS = 3
+_LEAST_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +84,22 @@ def touching_lumps(keys: Int64) -> Int64:
         lump = joined
 
 
+def in_large_lumps(points_m: NDArray[np.floating], voxel_size_m: float) -> NDArray[np.bool_]:
+    """Return which points (N, 3) [m] lie in lumps that are not small beside the largest.
+
+    Small ones are outliers: the wall behind, seen through a hole of the mask, or a part of another
+    thing that the mask covers too.
+    """
+    cells, cell_of, counts = np.unique(
+        keys_of(points_m, _CELL_VOXELS * voxel_size_m), return_inverse=True, return_counts=True
+    )
+    lump = touching_lumps(cells)
+    sizes = np.bincount(lump, weights=counts)
+    large = sizes >= _LEAST_SHARE * sizes.max()
+    kept: NDArray[np.bool_] = large[lump[cell_of.reshape(-1)]]
+    return kept
+
+
 def coarser(patch: SurfacePatch, level: int) -> SurfacePatch:
     """Return a patch in voxels 2^level as large."""
     if level == 0:
@@ -136,13 +156,12 @@ class Surface:
         Returns:
             (voxels of the patch, those of them that lie in or beside one of this surface).
         """
-        keys = coarser(patch, self.level).keys
-        own = self._patch.keys
-        near = np.zeros(len(keys), np.bool_)
-        for step in _NEIGHBOURS:
-            found = np.searchsorted(own, keys + step)
-            near |= own[np.minimum(found, len(own) - 1)] == keys + step
-        return len(keys), int(near.sum())
+        near = self._beside(coarser(patch, self.level).keys)
+        return len(near), int(near.sum())
+
+    def near(self, patch: SurfacePatch) -> NDArray[np.bool_]:
+        """Return which voxels (N,) of a patch lie in or beside one of this surface."""
+        return self._beside(_coarser_keys(patch.keys, self.level))
 
     def add(self, patch: SurfacePatch) -> None:
         """Add what a picture shows of the thing."""
@@ -164,6 +183,14 @@ class Surface:
         """Lower the evidence for some voxels (N,); those without any are dropped."""
         self._evidence[refuted] -= 1
         self._keep(self._evidence > 0)
+
+    def _beside(self, keys: Int64) -> NDArray[np.bool_]:
+        own = self._patch.keys
+        near = np.zeros(len(keys), np.bool_)
+        for step in _NEIGHBOURS:
+            found = np.searchsorted(own, keys + step)
+            near |= own[np.minimum(found, len(own) - 1)] == keys + step
+        return near
 
     def _join(self, patch: SurfacePatch, evidence: Int64) -> None:
         mine = self._patch

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sensorium.objects.box import UprightBox, fitted_box
 from sensorium.objects.configuration import ObjectsConfiguration
 from sensorium.objects.observation import Observation
-from sensorium.objects.voxels import Surface
+from sensorium.objects.voxels import Surface, in_large_lumps
 from sensorium.poses import Float64
 
 # Voxels of a thing seen in more pictures than this need two pictures that agree.
@@ -135,6 +135,7 @@ class WorldObject:
             points = self.surface.points_m
         if len(points) < _FEWEST_VOXELS:
             return False
+        points = points[in_large_lumps(points, self.surface.voxel_size_m)]
         self.box = fitted_box(points, self.box)
         every = self.surface.points_m
         self._low_m, self._high_m = every.min(axis=0), every.max(axis=0)

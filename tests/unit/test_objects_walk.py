@@ -84,6 +84,20 @@ def test_things_that_were_first_seen_in_parts_become_one_object():
     assert objects.dropped["merged"] > 0
 
 
+def swallowed(view):
+    """Each second thing's mask belongs to the thing before it, as one segment over both."""
+    segment = view.segment.copy()
+    things = [index for index, one in enumerate(view.segments, 1) if one.is_thing]
+    for swallowing, swallowed_one in zip(things[::2], things[1::2], strict=False):
+        segment[view.segment == swallowed_one] = swallowing
+    return dataclasses.replace(view, segment=segment)
+
+
+def test_one_mask_over_two_things_now_and_then_leaves_both_what_they_are():
+    # Also before both were seen apart.
+    check(*walked(0, 36, lambda view, number: swallowed(view) if number % 3 == 0 else view))
+
+
 def test_masks_that_spill_over_their_outline_are_corrected_by_the_geometry():
     import cv2
 
