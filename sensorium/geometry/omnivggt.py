@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sensorium.device import multiplies_bfloat16
 from sensorium.frames import RgbdFrame
 from sensorium.geometry.backend import (
     EstimatedPose,
@@ -52,6 +53,7 @@ NO_ODOMETRY = (
     "(hints.poses), so its path is not to be trusted: use other weights, or check TF"
 )
 _MEBIBYTE = 1 << 20
+_LARGE_MODEL_PARAMETERS = 100_000_000
 
 
 class OmniVGGTBackend:
@@ -114,7 +116,7 @@ class OmniVGGTBackend:
         with memory_errors(doing, "use a smaller model, or another device"):
             loaded = load_omnivggt(configuration.weights)
             model = loaded.model.to(self.device)
-            if self._shortens:
+            if self._shortens(sum(p.numel() for p in model.parameters())):
                 model.use_mixed_precision(torch.bfloat16)
         size = configuration.input_size(model.config.img_size, model.config.patch_size)
         self._processor = OmniVGGTProcessor(width_px=size[1], height_px=size[0])
@@ -131,10 +133,14 @@ class OmniVGGTBackend:
         self.notice = loaded.notice
         self.token_layout = TokenLayout(self.name, loaded.sha256, *grid, channels, names)
 
-    @property
-    def _shortens(self) -> bool:
+    def _shortens(self, parameters: int) -> bool:
+        """Whether encoder and aggregator of a model of this size compute in bfloat16."""
         precision = self.configuration.precision
-        return precision == "bfloat16" or (precision == "auto" and self.device.type == "cuda")
+        if precision != "auto":
+            return precision == "bfloat16"
+        # Small models gain next to nothing on a CPU.
+        is_large = self.device.type != "cpu" or parameters >= _LARGE_MODEL_PARAMETERS
+        return is_large and multiplies_bfloat16(self.device)
 
     @property
     def _window_configuration(self) -> WindowConfiguration:

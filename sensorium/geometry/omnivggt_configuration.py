@@ -69,8 +69,8 @@ class OmniVGGTConfiguration:
         "limit [MiB].", minimum=0, maximum=1 << 20,
     )  # fmt: skip
     precision: str = parameter(
-        "auto", "Numbers of encoder and aggregator; auto is bfloat16 on a GPU. Heads are float32.",
-        choices=PRECISIONS,
+        "auto", "Numbers of encoder and aggregator; auto is bfloat16 on a GPU, and on a CPU with "
+        "AMX for models beyond 100 million parameters. Heads are float32.", choices=PRECISIONS,
     )  # fmt: skip
     point_head: bool = parameter(
         False, "Also run the point head: confidence falls where it and the depth head disagree."

@@ -385,6 +385,22 @@ def test_running_out_of_memory_has_one_name_and_empties_the_window(backend_of, m
     assert backend.add(view(3, depth_m=2.0)).values["window.views"] == 1
 
 
+def test_by_default_a_large_model_is_short_on_a_cpu_that_is_good_at_it_and_a_small_one_never(
+    weights, monkeypatch
+):
+    import sensorium.geometry.omnivggt as module
+
+    def dtype(is_good):
+        monkeypatch.setattr(module, "multiplies_bfloat16", lambda device: is_good)
+        blocks = make_backend(weights)._window._model.aggregator.frame_blocks
+        return blocks[0].attn.qkv.weight.dtype
+
+    assert dtype(is_good=True) == torch.float32
+    monkeypatch.setattr(module, "_LARGE_MODEL_PARAMETERS", 1)
+    assert dtype(is_good=True) == torch.bfloat16
+    assert dtype(is_good=False) == torch.float32
+
+
 def test_bfloat16_changes_little(weights, backend_of):
     exact = backend_of().add(view(1, depth_m=2.0)).newest
     short = make_backend(weights, precision="bfloat16").add(view(1, depth_m=2.0)).newest
