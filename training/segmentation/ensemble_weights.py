@@ -1,4 +1,4 @@
-"""Compares weights of the CLIP classifier for seen and unseen names, to choose those of ship.py.
+"""Compares weights of the CLIP classifier for seen and unseen names (shipped: the published ones).
 
 Run: python training/segmentation/ensemble_weights.py clip.pt head.average
 Measured on scenes that are neither trained on nor evaluated.

@@ -24,20 +24,11 @@ from sensorium.segmentation.rendered_names import training_names
 MANIFEST = FCCLIP_SMALL.parent / "manifest.json"
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "results" / "segmentation_accuracy.json"
 MOST_BYTES = 16_000_000
-# On scenes that are neither trained on nor evaluated (ensemble_weights.py) a little better than the
-# published 0.4 and 0.8 for held-out names and no worse for the seen ones.
-SEEN_ENSEMBLE_WEIGHT, UNSEEN_ENSEMBLE_WEIGHT = 0.5, 0.9
 
 
 def assembled(clip: Path, head: Path) -> FCCLIP:
     """Return the model made of a trained CLIP and an averaged head."""
-    config = replace(
-        small_config(),
-        training_names=training_names(),
-        seen_ensemble_weight=SEEN_ENSEMBLE_WEIGHT,
-        unseen_ensemble_weight=UNSEEN_ENSEMBLE_WEIGHT,
-    )
-    model = FCCLIP(config)
+    model = FCCLIP(replace(small_config(), training_names=training_names()))
     model.clip.load_state_dict(torch.load(clip, weights_only=True)["model"])
     state = torch.load(head, weights_only=True)
     for part, module in (("head.", model.sem_seg_head), ("void.", model.void_embedding)):
