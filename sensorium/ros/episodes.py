@@ -17,6 +17,7 @@ from sensorium_ros.action import RunPolicy
 from sensorium_ros.msg import WorldState
 from sensorium_ros.srv import ResetWorld
 
+from sensorium.policy.rejections import Reason
 from sensorium.ros.qos import qos_profile
 from sensorium.tabletop.tasks import TRAINING_PHRASE
 
@@ -25,6 +26,7 @@ _ANSWER_S = 30.0
 _LATE_S = 1.0
 # The policy gives feedback five times a second; DDS itself notices a kill only after 20 s.
 _SILENCE_S = 8.0
+_UNHEARD = Reason.OBSERVATION_MISSING.value
 
 
 class EpisodeError(RuntimeError):
@@ -85,6 +87,7 @@ class EpisodeClient:
     def __init__(self, node: Node, world: str = "/tabletop_world", policy: str = "/policy") -> None:
         self._node, self._world, self._policy = node, world, policy
         self._state: WorldState | None = None
+        self._has_acted = False
         self._reset = node.create_client(ResetWorld, f"{world}/reset_world")
         self._run = ActionClient(node, RunPolicy, f"{policy}/run")
         node.create_subscription(
@@ -170,6 +173,10 @@ class EpisodeClient:
     ) -> EpisodeOutcome:
         """Reset the world, let the policy act, wait for the end of its run.
 
+        The very first run may find that nodes which just started have not found each other yet:
+        what the world published at the reset did not reach the policy, and in lockstep nothing
+        follows. Such an episode is begun once more.
+
         Args:
             request: what to do.
             timeout_s: longest time by the clock on the wall; then the run is cancelled.
@@ -178,6 +185,16 @@ class EpisodeClient:
         Raises:
             EpisodeError: refused, no answer, or the policy falls silent.
         """
+        outcome = self._attempt(request, timeout_s, meanwhile)
+        if not self._has_acted and not outcome.chunks_published and outcome.reason == _UNHEARD:
+            self._node.get_logger().warning(f"the first episode is begun again: {outcome.message}")
+            outcome = self._attempt(request, timeout_s, meanwhile)
+        self._has_acted = True
+        return outcome
+
+    def _attempt(
+        self, request: EpisodeRequest, timeout_s: float, meanwhile: Callable[[], None]
+    ) -> EpisodeOutcome:
         started_s = time.monotonic()
         answer = self.reset(request)
         if not _wait(lambda: self._heard_of(answer.episode), _ANSWER_S):
