@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sensorium.streaming.errors import NotStreamableError
 from sensorium.streaming.executors import choose_stepper, onnxruntime_available
 from sensorium.streaming.geometry import clean_intervals, positions_per_hop, timeline
+from sensorium.streaming.hop_pooling import pool_by_hop
 from sensorium.streaming.operators import INDEX_ONLY
 from sensorium.streaming.plan import make_plan
 from sensorium.streaming.report import StreamReport, head_macs, layer_costs
@@ -128,7 +129,8 @@ def _build(module: nn.Module, request: _Request) -> tuple[TracedNetwork, SignalS
         request.hop,
         padded=request.mode == "exact_window",
     )
-    intervals = clean_intervals(network.trunk)
+    pooled = pool_by_hop(network, times)
+    intervals = clean_intervals(pooled.trunk)
     touched = _touched(network, intervals)
     if request.mode == "exact_window" and touched >= MOST_TOUCHED:
         raise NotStreamableError(
@@ -138,9 +140,9 @@ def _build(module: nn.Module, request: _Request) -> tuple[TracedNetwork, SignalS
             "use a longer window, mode='stream' (signal padding), or a network with less padding",
         )
     like = _like(module)
-    plan = make_plan(network.trunk, network.embeddings, times, mode=request.mode)
+    plan = make_plan(pooled.trunk, pooled.embeddings, times, mode=request.mode)
     choice = choose_stepper(
-        module, network, plan, like, executor=request.executor, recompute=request.recompute
+        module, pooled, plan, like, executor=request.executor, recompute=request.recompute
     )
     with torch.no_grad():
         example = torch.zeros(request.batch, request.channels, request.window).to(like)
@@ -176,7 +178,7 @@ def _build(module: nn.Module, request: _Request) -> tuple[TracedNetwork, SignalS
         recompute_ms=choice.recompute_ms,
         parity=None,
     )
-    return network, SignalStream(network, choice.stepper, like, report)
+    return network, SignalStream(pooled, choice.stepper, like, report)
 
 
 def _touched(network: TracedNetwork, intervals: list[tuple[int, int]]) -> float:

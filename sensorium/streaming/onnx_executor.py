@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sensorium.streaming.lookahead import Lookahead, Split
-from sensorium.streaming.onnx_graph import GraphWriter
+from sensorium.streaming.onnx_graph import GraphWriter, bind_memory
 from sensorium.streaming.onnx_head import Embedded, HeadWriter
 from sensorium.streaming.onnx_program import write_program
 from sensorium.streaming.rings import Rings
@@ -126,20 +125,16 @@ class OnnxExecutor:
         for number, op in enumerate(program.operations):
             if isinstance(op, Load):
                 view = self.rings.view(op.node, op.start, op.stop, phase)
-                _bind_one(binding.bind_input, f"load_{number}", view)
+                bind_memory(binding.bind_input, f"load_{number}", view)
         for name, held in self.inputs.items():
-            _bind_one(binding.bind_input, name, held)
+            bind_memory(binding.bind_input, name, held)
         for node in program.stores:
             ring = self.rings.specs[node]
             view = self.rings.view(node, ring.end, ring.end + ring.step, phase)
-            _bind_one(binding.bind_output, f"store_{node}", view)
+            bind_memory(binding.bind_output, f"store_{node}", view)
         if self.lookahead is not None:
-            _bind_one(binding.bind_input, "partial", self.lookahead.partial(phase))
+            bind_memory(binding.bind_input, "partial", self.lookahead.partial(phase))
         for name, held in self.outputs.items():
             # The graph knows nothing of the axis of rows.
-            _bind_one(binding.bind_output, name, held[0] if name == "output" else held)
+            bind_memory(binding.bind_output, name, held[0] if name == "output" else held)
         return binding
-
-
-def _bind_one(bind: Any, name: str, memory: Tensor) -> None:  # noqa: ANN401
-    bind(name, "cpu", 0, np.float32, tuple(memory.shape), memory.data_ptr())

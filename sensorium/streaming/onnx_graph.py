@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,6 +130,11 @@ class GraphWriter:
         return ort.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
+
+
+def bind_memory(bind: Callable[..., None], name: str, memory: Tensor) -> None:
+    """Binds contiguous float32 memory on the CPU with ``bind_input`` or ``bind_output``."""
+    bind(name, "cpu", 0, np.float32, tuple(memory.shape), memory.data_ptr())
 
 
 def write_pointwise(graph: GraphWriter, op: Pointwise, xs: Sequence[str]) -> str:  # noqa: PLR0911, PLR0912

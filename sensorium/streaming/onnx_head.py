@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -113,6 +114,12 @@ class HeadWriter:
             return self._pointwise(Pointwise(_ACTIVATIONS[target]), x)
         if target in _POOLS:
             return self._pool(_POOLS[target], node, x)
+        return self._arithmetic_or_shape(node, x)
+
+    def _arithmetic_or_shape(self, node: fx.Node, x: Value) -> Value:
+        target: Any = node.target
+        if target is operator.truediv and isinstance(node.args[1], (int, float)):
+            return self._pointwise(Pointwise("div_number", (float(node.args[1]),)), x)
         if target in _FLATTENS:
             return self._flatten(node, x)
         if target == "select" and isinstance(x, Embedded) and x.positions == 1:

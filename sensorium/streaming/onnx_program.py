@@ -81,6 +81,6 @@ def _reduce(graph: GraphWriter, program: Program, number: int, op: Reduce, x: st
     reduced = graph.reduce(kind, x, 1)
     if program.batch > 1:
         reduced = graph.reshape(reduced, (rows, width))
-    if op.divisor is None:
+    if op.divisor is None or bool((op.divisor == 1).all()):
         return reduced
     return graph.node("Div", [reduced, graph.constant(op.divisor)])

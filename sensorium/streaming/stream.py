@@ -109,7 +109,11 @@ class SignalStream:
         """
         # The common case, one hop to a running stream, is kept free of everything avoidable: at
         # 10 000 hops per second a microsecond of Python counts.
-        samples = chunk if isinstance(chunk, Tensor) else torch.as_tensor(chunk)
+        if isinstance(chunk, Tensor):
+            samples = chunk
+        else:
+            array = isinstance(chunk, np.ndarray)
+            samples = torch.from_numpy(chunk) if array else torch.as_tensor(chunk)
         if samples.requires_grad:
             samples = samples.detach()
         if samples.dtype != self._like.dtype or samples.device != self._like.device:
