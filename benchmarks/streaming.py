@@ -4,8 +4,9 @@ Run: python benchmarks/streaming.py [--quick] (``make bench-streaming``)
 Writes benchmarks/results/streaming.json and streaming.png. Every method gets the same signal;
 blocks of hops of all methods alternate, so that what else runs on the machine hits all of them.
 Ratios are taken against ONNX Runtime on the whole window, the fastest way to recompute. Targets at
-window 1024, hop 32 on "net6": stream 9x, exact_window 3.5x. continual-inference and tract are
-measured where installed.
+window 1024, hop 32 on "net6": stream 9x, exact_window 3.5x; on "tcn" at most 1.5x of what the
+new positions' multiplications take at ONNX Runtime's rate on the whole window. continual-inference
+and tract are measured where installed.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ from sensorium.streaming import convert
 WINDOW, CHANNELS = 1024, 6
 HOPS = (8, 16, 32, 64, 128, 256, 512)
 TARGETS = {"stream": 9.0, "exact_window": 3.5}
-# A block is long enough that what the method before left in the caches no longer counts.
+LARGER_NET, MOST_TIMES_FLOOR = "tcn", 1.5
 BLOCK_S, ROUNDS = 0.08, 11
+# What the method before left in the caches and branch predictors costs the first 100 hops or so up
+# to twice their time: every block begins with calls that are not timed.
+UNTIMED_SHARE = 0.3
 Call = Callable[[], object]
 
 
@@ -49,6 +53,18 @@ def trunk(widths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def tcn() -> nn.Module:
+    """The larger net: 10 convolutions (kernel 3, dilations 1 to 16) of 256 channels, no pooling."""
+    layers: list[nn.Module] = []
+    inside = CHANNELS
+    for number in range(10):
+        dilation = 2 ** (number % 5)
+        convolution = nn.Conv1d(inside, 256, 3, padding=dilation, dilation=dilation)
+        layers += [convolution, nn.BatchNorm1d(256), nn.ReLU()]
+        inside = 256
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(256, 10)).eval()
+
+
 def networks() -> dict[str, nn.Module]:
     """The benchmark's networks; net6 is METHOD's: 54.5 MMAC, dense head of 4 MB."""
     torch.manual_seed(0)
@@ -58,6 +74,7 @@ def networks() -> dict[str, nn.Module]:
         "net6": nn.Sequential(trunk((32, 64, 128)), *dense).eval(),
         "net6 pooled": nn.Sequential(trunk((32, 64, 128)), *pooled, nn.Linear(128, 10)).eval(),
         "net6 wide": nn.Sequential(trunk((64, 128, 256)), *pooled, nn.Linear(256, 10)).eval(),
+        "tcn": tcn(),
         "net6 small": nn.Sequential(trunk((8, 16, 32)), *pooled, nn.Linear(32, 10)).eval(),
     }
 
@@ -121,6 +138,8 @@ def race(calls: dict[str, Call]) -> dict[str, dict[str, float]]:
     cpu: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
         for name, call in calls.items():
+            for _ in range(int(UNTIMED_SHARE * counts[name])):
+                call()
             start, start_cpu = time.perf_counter(), time.thread_time()
             for _ in range(counts[name]):
                 call()
@@ -194,18 +213,18 @@ def main() -> None:
             floors = row["times_flop_floor"]["stream"]
             shown = ", ".join(f"{method} {ratio:.2f}x" for method, ratio in ratios.items())
             print(f"{name}, hop {row['hop']}: {shown}; stream {floors:.2f}x floor", flush=True)
-    results["targets_at_hop_32"] = _targets(results["networks"]["net6"])
+    results["targets_at_hop_32"] = _targets(results["networks"])
     print(json.dumps(results["targets_at_hop_32"]))
     print(write_results("streaming", results, before))
     if not options.quick:
         _plot(results["networks"])
 
 
-def _targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    row = next(row for row in rows if row["hop"] == 32)
+def _targets(networks: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    row = _at_hop_32(networks["net6"])
     ratios = row["times_faster_than_onnxruntime_recompute"]
     best = row["times_faster_in_least_disturbed_blocks"]
-    return {
+    targets: dict[str, Any] = {
         mode: {
             "measured": ratios[mode],
             "least_disturbed": best[mode],
@@ -214,6 +233,15 @@ def _targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
         }
         for mode, target in TARGETS.items()
     }
+    if LARGER_NET in networks:
+        floors = _at_hop_32(networks[LARGER_NET])["times_flop_floor"]["stream"]
+        met = floors <= MOST_TIMES_FLOOR
+        targets["times_flop_floor"] = {"measured": floors, "target": MOST_TIMES_FLOOR, "met": met}
+    return targets
+
+
+def _at_hop_32(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(row for row in rows if row["hop"] == 32)
 
 
 def _plot(measured: dict[str, list[dict[str, Any]]]) -> None:
