@@ -1,11 +1,11 @@
 """Send a 1 kHz, 6-channel IMU signal from one process to a signal node in another, for long.
 
-Run: python benchmarks/signal_soak.py --seconds 600 [--load 2]
+Run: python benchmarks/signal_soak.py --seconds 600 [--load BUSY_PROCESSES]
 Judged: no sample lost (sent = used, nothing filled or rejected), one estimate per hop, latency and
 memory flat. Latency is from the time a sample was due to the arrival of the estimate whose window
 it ends, so it holds the sender's own lateness, two transports, and the network. `--load` starts
-that many busy processes beside it. Writes benchmarks/results/signal_soak.json; ends with 1 when a
-verdict fails.
+that many busy processes beside it, one per core if not given. Writes
+benchmarks/results/signal_soak.json; ends with 1 when a verdict fails.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -134,22 +133,29 @@ class Listener:
                 self.status = {pair.key: pair.value for pair in status.values}
 
 
+_BURN = "while True: sum(range(10_000))"
+
+
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
     """Processes that only burn time."""
-    load = [multiprocessing.Process(target=_burn, daemon=True) for _ in range(count)]
-    for process in load:
-        process.start()
+    load = [subprocess.Popen([sys.executable, "-c", _BURN]) for _ in range(count)]
     try:
         yield
     finally:
         for process in load:
-            process.terminate()
+            process.kill()
+            process.wait()
 
 
-def _burn() -> None:
-    while True:
-        sum(range(10_000))
+@contextlib.contextmanager
+def running(node: ManagedProcess) -> Iterator[None]:
+    """The node, stopped at the end whatever happens."""
+    node.start()
+    try:
+        yield
+    finally:
+        stop_all([node])
 
 
 def _rss_mb(pid: int | None) -> float:
@@ -172,22 +178,27 @@ def run(seconds: float, load: int) -> dict[str, Any]:
             "signal", [sys.executable, "-m", "sensorium.nodes.signal", *arguments],
             node_environment(), folder / "signal.log",
         )  # fmt: skip
-        node.start()
-        listener = Listener()
-        while "soak.received" not in listener.status:
-            listener.spin(0.5)
-        sender = subprocess.Popen(
-            [sys.executable, __file__, "--send", str(seconds)], stdout=subprocess.PIPE, text=True
-        )
-        memory = []
-        while sender.poll() is None:
-            listener.spin(max(0.5, seconds / 100))
-            memory.append(_rss_mb(node.pid))
-        listener.spin(2.5)
-        sent = json.loads(sender.communicate()[0].splitlines()[-1])
-        listener.close()
-        stop_all([node])
-        return judge(sent, listener, memory)
+        with running(node):
+            return _measure(node, seconds)
+
+
+def _measure(node: ManagedProcess, seconds: float) -> dict[str, Any]:
+    listener = Listener()
+    while "soak.received" not in listener.status:
+        listener.spin(0.5)
+    sender = subprocess.Popen(
+        [sys.executable, __file__, "--send", str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+    memory = []
+    while sender.poll() is None:
+        listener.spin(max(0.5, seconds / 100))
+        memory.append(_rss_mb(node.pid))
+    listener.spin(2.5)
+    printed = sender.communicate()[0].splitlines()
+    if sender.returncode:
+        sys.exit("the sender could not publish (see above): the node does not keep up at all")
+    listener.close()
+    return judge(json.loads(printed[-1]), listener, memory)
 
 
 def judge(sent: dict[str, Any], listener: Listener, memory_mb: list[float]) -> dict[str, Any]:
@@ -237,7 +248,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default_s = float(os.environ.get("SECONDS", "600"))
     parser.add_argument("--seconds", type=float, default=default_s, help="duration")
-    parser.add_argument("--load", type=int, default=0, help="busy processes beside it")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--load", type=int, default=cores, help="busy processes beside it")
     parser.add_argument("--send", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.send is not None:

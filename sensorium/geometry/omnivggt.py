@@ -131,7 +131,10 @@ class OmniVGGTBackend:
             channels, names = self._reduction.channels, self._reduction.channel_names
         self._window = OmniVGGTWindow(model, size, self._window_configuration)
         self.notice = loaded.notice
-        self.token_layout = TokenLayout(self.name, loaded.sha256, *grid, channels, names)
+        self.token_layout = TokenLayout(
+            self.name, loaded.sha256, *grid, channels, names,
+            configuration.window_views, configuration.hints,
+        )  # fmt: skip
 
     def _shortens(self, parameters: int) -> bool:
         """Whether encoder and aggregator of a model of this size compute in bfloat16."""

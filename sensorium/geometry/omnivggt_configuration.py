@@ -83,6 +83,16 @@ class OmniVGGTConfiguration:
     tokens: ModelTokensConfiguration = field(default_factory=ModelTokensConfiguration)
     odometry: OdometryConfiguration = field(default_factory=OdometryConfiguration)
 
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """What the model is shown beside images where it comes; a lone view has no pose to show."""
+        shown = {
+            "depth": self.depth_hint,
+            "intrinsics": self.intrinsics_hint,
+            "poses": self.pose_hint.enabled and self.window_views > 1,
+        }
+        return tuple(name for name, is_shown in shown.items() if is_shown)
+
     def input_size(self, img_size: int, patch_size: int) -> tuple[int, int]:
         """Return (height, width) [px] of the model's input.
 

@@ -44,6 +44,8 @@ class TokenLayout:
         columns: columns of the patch grid.
         channels: feature values per token.
         channel_names: meaning of each channel; empty for learned features.
+        window_views: images that are looked at together.
+        hints: what the network is shown beside images where it comes: depth, intrinsics, poses.
     """
 
     backend: str
@@ -52,6 +54,8 @@ class TokenLayout:
     columns: int
     channels: int
     channel_names: tuple[str, ...] = ()
+    window_views: int = 1
+    hints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -105,6 +105,9 @@ class StateVector:
         return sum(3 if entry == TIP_POSITION else 1 for entry in self.select)
 
 
+HINTS = "What the network was shown beside images, in this order: depth, intrinsics, poses."
+
+
 @dataclass(frozen=True)
 class TokenBank:
     """Observation of type tokens: NAME.points, NAME.features and NAME.valid of one camera.
@@ -122,6 +125,8 @@ class TokenBank:
     rows: int = parameter(32, "Rows of the token grid.", minimum=1, maximum=512)
     columns: int = parameter(32, "Columns of the token grid.", minimum=1, maximum=512)
     channels: int = parameter(7, "Values per token.", minimum=1, maximum=65536)
+    window_views: int = parameter(1, "Images looked at together.", minimum=1, maximum=64)
+    hints: tuple[str, ...] = parameter((), HINTS)
     tf_timeout_s: float = parameter(
         0.1, "How long to wait for transforms that are under way [s].", minimum=0.0, maximum=5.0
     )
@@ -147,6 +152,7 @@ class PooledTokens:
     rows: int = parameter(6, "Rows of the token grid.", minimum=1, maximum=512)
     columns: int = parameter(8, "Columns of the token grid.", minimum=1, maximum=512)
     channels: int = parameter(384, "Values per token.", minimum=1, maximum=65536)
+    hints: tuple[str, ...] = parameter((), HINTS)
     pooling: str = parameter("mean", "How tokens become one vector.", choices=POOLINGS)
 
 

@@ -57,6 +57,7 @@ class PooledTokensRecord:
         return {
             "type": "pooled_tokens", "weights_sha256": self.weights_sha256, "rows": self.rows,
             "columns": self.columns, "channels": self.channels, "pooling": self.pooling,
+            "hints": ("depth", "intrinsics") if self.inputs == "rgbd" else (),
         }  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def check_pooled_tokens(contract: Contract, record: PooledTokensRecord | None) -
     if record is None or entry is None:
         return
     wanted = record.contract_entry
-    for name in ("weights_sha256", "rows", "columns", "channels", "pooling"):
+    for name in ("weights_sha256", "rows", "columns", "channels", "pooling", "hints"):
         given = getattr(entry, name)
         if given != wanted[name]:
             raise ContractError(

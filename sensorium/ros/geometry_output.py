@@ -85,6 +85,8 @@ class GeometryOutput:
                 columns=layout.columns,
                 channels=layout.channels,
                 channel_names=list(layout.channel_names),
+                window_views=layout.window_views,
+                hints=list(layout.hints),
             )
         )
 

@@ -262,6 +262,8 @@ class PolicyObserver:
             ("rows", layout.rows, entry.rows),
             ("columns", layout.columns, entry.columns),
             ("channels", layout.channels, entry.channels),
+            ("window_views", layout.window_views, getattr(entry, "window_views", 1)),
+            ("hints", tuple(layout.hints), entry.hints),
         ):
             if given != wanted:
                 raise FeatureRefused(

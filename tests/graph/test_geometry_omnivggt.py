@@ -87,6 +87,7 @@ def test_points_depth_and_tokens_come_out_and_the_weights_are_named(graph, geome
     wait_until(everything_came)
     info = infos[-1]
     assert (info.backend, info.rows, info.columns, info.channels) == ("omnivggt", 3, 4, 64)
+    assert (info.window_views, info.hints) == (3, ["depth", "intrinsics", "poses"])
     assert info.weights_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     depth = depth_from_image(newest(depths))
     np.testing.assert_allclose(depth[:59], 1.0)

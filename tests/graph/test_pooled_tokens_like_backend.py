@@ -59,7 +59,14 @@ def test_tokens_of_a_message_become_one_vector(pooling):
 
 @pytest.mark.parametrize(
     "change",
-    [{"backend": "sensor"}, {"weights_sha256": "4" * 64}, {"rows": 3}, {"channels": 8}],
+    [
+        {"backend": "sensor"},
+        {"weights_sha256": "4" * 64},
+        {"rows": 3},
+        {"channels": 8},
+        {"window_views": 4},
+        {"hints": ["depth"]},
+    ],
 )
 def test_tokens_of_anything_else_are_refused_by_name(change):
     watching = observer()

@@ -236,7 +236,9 @@ def test_a_contract_takes_the_tokens_of_the_training_and_no_others(checkpoint, t
     fitting = contract(tmp_path, entry)
     assert fitting.shapes == {GEOMETRY_GLOBAL: (CHANNELS,)}
     check_pooled_tokens(fitting, record)
-    for change in ({"weights_sha256": "0" * 64}, {"channels": 32}, {"pooling": "max"}):
+    for change in (
+        {"weights_sha256": "0" * 64}, {"channels": 32}, {"pooling": "max"}, {"hints": ["poses"]},
+    ):  # fmt: skip
         with pytest.raises(ContractError, match=next(iter(change))):
             check_pooled_tokens(contract(tmp_path, entry | change), record)
     for change, text in (({"weights_sha256": ""}, "is empty"), ({"backend": "sensor"}, "omnivggt")):
