@@ -43,7 +43,7 @@ CONFIGURATION = OmniVGGTConfig(
 )  # fmt: skip
 VIEWS_PER_STEP = 8
 VIEWS_PER_SAMPLE, VIEWS_CHANCE = (1, 2, 4), (0.2, 0.4, 0.4)
-WITHOUT_DEPTH, WITHOUT_CAMERAS = 0.45, 0.3
+WITHOUT_DEPTH, DEPTH_IN_ALL, WITHOUT_CAMERAS = 0.4, 0.3, 0.3
 POINTS_EVERY = 8
 PEAK_RATE, WARM_UP_STEPS, WEIGHT_DECAY = 7e-4, 50, 0.03
 AVERAGE_EVERY, AVERAGE_DECAY = 4, 0.99
@@ -156,15 +156,21 @@ class Trainer:
 def _modalities(
     batch: Batch, random: np.random.Generator
 ) -> tuple[KnownCameras | None, KnownDepth | None]:
-    """Draws which views have a camera (a prefix) and depth (any subset), as the paper does."""
+    """Draws which views have a camera (a prefix) and depth (any subset), as the paper does.
+
+    All views with depth, what an RGB-D camera gives, is drawn more often than by chance.
+    """
     views = batch.images.shape[1]
     cameras = depth = None
     if random.random() >= WITHOUT_CAMERAS:
         listed = range(int(random.integers(1, views + 1)))
         size = (batch.images.shape[-2], batch.images.shape[-1])
         cameras = known_cameras(batch.camera_from_world, batch.intrinsics, listed, size)
-    if random.random() >= WITHOUT_DEPTH:
-        chosen = sorted(random.permutation(views)[: random.integers(1, views + 1)].tolist())
+    draw = random.random()
+    if draw >= WITHOUT_DEPTH:
+        some = draw < 1 - DEPTH_IN_ALL
+        count = random.integers(1, views + 1) if some else views
+        chosen = sorted(random.permutation(views)[:count].tolist())
         depth = known_depth(batch.measured[..., None], None, chosen)
     return cameras, depth
 
