@@ -96,9 +96,9 @@ def assigned(
 
 
 def _beside(one: Observation, other: Observation, voxel_size_m: float) -> bool:
-    """True when the bounds of two segments of a picture meet, but for their trimmed borders."""
+    """True for lumps of one segment, and for segments whose bounds meet but for trimmed borders."""
     gap_m = _BORDER_VOXELS * voxel_size_m
-    return bool(
+    return one.index == other.index or bool(
         (one.low_m <= other.high_m + gap_m).all() and (one.high_m >= other.low_m - gap_m).all()
     )
 

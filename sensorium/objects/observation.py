@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sensorium.objects.configuration import ObjectsConfiguration
 from sensorium.objects.labelled_view import LabelledView, SeenSegment
-from sensorium.objects.voxels import SurfacePatch, in_large_lumps, surface_patch
+from sensorium.objects.voxels import SurfacePatch, large_lumps, surface_patch
 from sensorium.poses import Float64, transform_points
 
 # Points of one segment that are looked at; more of them add nothing.
@@ -19,7 +19,10 @@ _MOST_POINTS = 20000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
-    """A thing in one picture.
+    """A thing in one picture: a segment, or one of its lumps where it hangs apart in the world.
+
+    A network that takes two things of a kind for one gives them one segment; what stands in front
+    of a thing parts its segment, too. The known objects tell which it is.
 
     Attributes:
         index: index + 1 in the picture's segments.
@@ -51,7 +54,7 @@ def observations(
     world_from_camera: Float64,
     settings: ObjectsConfiguration,
 ) -> Iterator[Observation]:
-    """Yield the things of a picture that have enough points.
+    """Yield the things of a picture that have enough points, lump by lump.
 
     Args:
         view: the picture.
@@ -70,8 +73,9 @@ def observations(
             continue
         chosen = flat[start : end : -(-(end - start) // _MOST_POINTS)]
         world = transform_points(world_from_camera, points[chosen].astype(np.float64))
-        world = world[in_large_lumps(world, settings.voxel_size_m)]
-        if len(world) < settings.min_points:
-            continue
-        patch = surface_patch(world, settings.voxel_size_m)
-        yield Observation(index, seen, patch, world.min(axis=0), world.max(axis=0))
+        lumps = large_lumps(world, settings.voxel_size_m)
+        for lump in np.unique(lumps[lumps >= 0]):
+            part = world[lumps == lump]
+            if len(part) >= settings.min_points:
+                patch = surface_patch(part, settings.voxel_size_m)
+                yield Observation(index, seen, patch, part.min(axis=0), part.max(axis=0))

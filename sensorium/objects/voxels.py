@@ -84,20 +84,24 @@ def touching_lumps(keys: Int64) -> Int64:
         lump = joined
 
 
-def in_large_lumps(points_m: NDArray[np.floating], voxel_size_m: float) -> NDArray[np.bool_]:
-    """Return which points (N, 3) [m] lie in lumps that are not small beside the largest.
+def large_lumps(points_m: NDArray[np.floating], voxel_size_m: float) -> Int64:
+    """Return a number for the lump of each point (N, 3) [m], -1 in one that is small.
 
-    Small ones are outliers: the wall behind, seen through a hole of the mask, or a part of another
-    thing that the mask covers too.
+    Ones that are small beside the largest are outliers: the wall behind, seen through a hole of
+    the mask, or a part of another thing that the mask covers too.
     """
     cells, cell_of, counts = np.unique(
         keys_of(points_m, _CELL_VOXELS * voxel_size_m), return_inverse=True, return_counts=True
     )
     lump = touching_lumps(cells)
     sizes = np.bincount(lump, weights=counts)
-    large = sizes >= _LEAST_SHARE * sizes.max()
-    kept: NDArray[np.bool_] = large[lump[cell_of.reshape(-1)]]
-    return kept
+    lump = np.where(sizes[lump] >= _LEAST_SHARE * sizes.max(), lump, -1)
+    return lump[cell_of.reshape(-1)]
+
+
+def in_large_lumps(points_m: NDArray[np.floating], voxel_size_m: float) -> NDArray[np.bool_]:
+    """Return which points (N, 3) [m] lie in lumps that are not small beside the largest."""
+    return large_lumps(points_m, voxel_size_m) >= 0
 
 
 def coarser(patch: SurfacePatch, level: int) -> SurfacePatch:

@@ -78,6 +78,29 @@ def test_a_thing_is_published_from_its_second_picture_with_box_stamps_and_score(
     assert known.score == pytest.approx(0.8)
 
 
+def joined(view):
+    """The same picture with one segment over all its cubes."""
+    index = np.minimum(view.segment, 2)
+    return dataclasses.replace(view, segment=index, segments=view.segments[:2])
+
+
+def test_two_things_under_one_mask_are_two_objects_from_the_first_picture_on():
+    cubes = [(0.0, 0.2, 0.1), (0.0, -0.2, 0.1)]
+    objects = mapped(*(joined(seen(stamp_s, cubes)) for stamp_s in range(4)))
+    known = objects.known()
+    assert [thing.views for thing in known] == [4, 4]
+    centers = sorted(thing.box.center_m[1] for thing in known)
+    np.testing.assert_allclose(centers, (-0.2, 0.2), atol=0.02)
+    apart = mapped(*(seen(stamp_s, cubes) for stamp_s in range(4)), joined(seen(4, cubes)))
+    assert [(thing.identity, thing.views) for thing in apart.known()] == [(1, 5), (2, 5)]
+
+
+def test_a_thing_that_another_parts_in_two_stays_one_object():
+    long, pole = (0.15, 0.0, 0.4, 0.06), (-0.4, 0.0, 0.12, 0.6)
+    objects = mapped(seen(0, [long]), seen(1, [long]), seen(2, [long, pole]), seen(3, [long, pole]))
+    assert [(thing.identity, thing.views) for thing in objects.known()] == [(1, 4), (2, 2)]
+
+
 def test_a_thing_that_was_taken_away_goes_and_one_put_elsewhere_is_new():
     here, there = (0.0, 0.0, 0.2), (0.0, 0.45, 0.2)
     views = [seen(i / 10, [here]) for i in range(5)]
