@@ -138,8 +138,9 @@ _BURN = "while True: sum(range(10_000))"
 
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
-    """Processes that only burn time."""
-    load = [subprocess.Popen([sys.executable, "-c", _BURN]) for _ in range(count)]
+    """Processes that only burn time, in sessions of their own as programs of others are."""
+    burn = [sys.executable, "-c", _BURN]
+    load = [subprocess.Popen(burn, start_new_session=True) for _ in range(count)]
     try:
         yield
     finally:
