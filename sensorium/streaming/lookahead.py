@@ -155,9 +155,8 @@ def _flattens(node: fx.Node, module: nn.Module | None) -> bool:
 class Lookahead:
     """The products computed ahead for one stream, one ONNX Runtime call per hop.
 
-    Each of ``depth`` sessions holds the weights that its hop needs, so shallower levels' are held
-    several times (levels * weights / positions' share; 8 MB for a head of 4 MB): the price of
-    packed weights, 1.2x faster than torch's product of unpacked ones.
+    Each of ``depth`` sessions holds the weights that its hop needs, packed as its product reads
+    them; those of shallower levels are therefore held several times.
 
     Args:
         split: what is multiplied ahead.
