@@ -26,8 +26,8 @@ from sensorium.streaming.trace import TracedNetwork
 
 _MIN_BYTES = 1 << 20
 _DEPTHS = (32, 16, 8, 4, 2)
-# Choosing depths needs only the ratio of these two, measured on server CPUs: what a level costs by
-# itself, and how fast one core streams weights that its own cache does not hold.
+# Choosing depths needs only the ratio of these two: what a level costs by itself (that of a call of
+# its own, so rather too much), and how fast one core streams weights that its cache does not hold.
 _SECONDS_PER_LEVEL = 4e-6
 _BYTES_PER_SECOND = 30e9
 
@@ -173,7 +173,11 @@ class Lookahead:
         self._hops = self._bind()
 
     def _bind(self) -> list[tuple[Any, Any]]:
-        """Session and binding of each phase: one product per level, added to ``sums`` in place."""
+        """Session and binding of each phase: one product per level, added to ``sums`` in place.
+
+        Input and output share memory. That is right in any order of the levels, as each reads and
+        writes its sums in one node; the self-check of every conversion would see it otherwise.
+        """
         sessions = [self._session(number) for number in range(self.split.depth)]
         hops = []
         for phase in range(self.rings.phases):
