@@ -2,10 +2,11 @@
 
 Run: python benchmarks/whole_stack.py [--seconds 20] [--rates 5,10,15,20,30]
 Two stacks, each started by `sensorium up`: perception (a 640x480 RGB-D recording, looped at a rate,
-into geometry and segmentation) and the tabletop world in real time with its policy. Ages are taken
-by a probe in a process of its own: arrival of the output minus stamp of the frame. The highest
-input rate is that of which under 5 % of the frames are dropped, in the manner of ros2_benchmark.
-Writes benchmarks/results/whole_stack.json.
+into geometry and segmentation; a process per node, and at two rates in one container, too, where
+frames are handed over in memory) and the tabletop world in real time with its policy. Ages are
+taken by a probe in a process of its own: arrival of the output minus stamp of the frame. The
+highest input rate is that of which under 5 % of the frames are dropped, in the manner of
+ros2_benchmark. Writes benchmarks/results/whole_stack.json.
 """
 
 from __future__ import annotations
@@ -89,8 +90,12 @@ def percentiles(values: list[float]) -> dict[str, float]:
     }
 
 
-def usage(stack: Stack, nodes: list[str]) -> dict[str, tuple[float, float]]:
-    """CPU seconds so far and resident memory [MiB] of each node."""
+def usage(stack: Stack, nodes: list[str]) -> dict[str, tuple[float, float, float]]:
+    """CPU seconds so far, resident and proportional memory [MiB] of each node's process.
+
+    Pages that several processes share (libraries) count whole in each one's resident memory, and
+    divided by their number in the proportional one.
+    """
     found = {}
     for node in nodes:
         pid = stack.pid(node)
@@ -99,33 +104,64 @@ def usage(stack: Stack, nodes: list[str]) -> dict[str, tuple[float, float]]:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        found[node] = (cpu_s, pages * os.sysconf("SC_PAGESIZE") / 2**20)
+        found[node] = (cpu_s, pages * os.sysconf("SC_PAGESIZE") / 2**20, _proportional_mb(pid))
     return found
 
 
+def _proportional_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def _processes(
+    before: dict[str, tuple[float, float, float]],
+    after: dict[str, tuple[float, float, float]],
+    took_s: float,
+) -> dict[str, dict[str, float]]:
+    return {
+        name: {
+            "cpu_percent": round(100 * (after[name][0] - before[name][0]) / took_s, 1),
+            "rss_mb": round(after[name][1], 1),
+            "pss_mb": round(after[name][2], 1),
+        }
+        for name in after
+    }
+
+
 @contextmanager
-def running(parameters: dict[str, Any], *, sim_time: bool = False) -> Iterator[tuple[Stack, Any]]:
+def running(
+    parameters: dict[str, Any], *, sim_time: bool = False, in_container: bool = False
+) -> Iterator[tuple[Stack, Any]]:
     """A stack and a watch on it."""
     from watch import Watch
 
     with tempfile.TemporaryDirectory() as temporary:
         watch = Watch({})
         try:
-            with Stack(parameters, Path(temporary), sim_time=sim_time) as stack:
+            folder = Path(temporary)
+            with Stack(parameters, folder, sim_time=sim_time, in_container=in_container) as stack:
                 yield stack, watch
         finally:
             watch.close()
 
 
 def measure_perception(
-    recording: Path, rate_hz: float, nodes: tuple[str, ...], seconds: float
+    recording: Path,
+    rate_hz: float,
+    nodes: tuple[str, ...],
+    seconds: float,
+    *,
+    in_container: bool = False,
 ) -> dict[str, Any]:
-    """One run of the perception stack at one input rate."""
+    """One run of the perception stack at one input rate, a process per node or one for all."""
     from sensor_msgs.msg import CameraInfo
     from sensorium_ros.msg import Segments
 
     types = {"geometry": CameraInfo, "segmentation": Segments}
-    with running(perception(recording, rate_hz, nodes)) as (stack, watch):
+    parameters = perception(recording, rate_hz, nodes)
+    with running(parameters, in_container=in_container) as (stack, watch):
         ages = Ages(watch, {name: (types[name], _OUTPUTS[name]) for name in nodes})
 
         def works() -> bool:
@@ -134,7 +170,7 @@ def measure_perception(
         if wait_until(works, _START_S) is None:
             raise SystemExit(f"the stack does not work; its log:\n{stack.log_since(0)[-3000:]}")
         time.sleep(_WARM_UP_S)
-        everybody = ["rgbd_camera", *nodes]
+        everybody = ["container"] if in_container else ["rgbd_camera", *nodes]
         ages.clear()
         counted = {
             name: (watch.count(f"/{name}", "received"), watch.count(f"/{name}", "processed"))
@@ -147,13 +183,7 @@ def measure_perception(
         after = usage(stack, everybody)
         sent = watch.count("/camera/rgbd_camera", "published") - published
         result: dict[str, Any] = {"asked_hz": rate_hz, "input_hz": round(sent / took_s, 2)}
-        result["processes"] = {
-            name: {
-                "cpu_percent": round(100 * (after[name][0] - before[name][0]) / took_s, 1),
-                "rss_mb": round(after[name][1], 1),
-            }
-            for name in after
-        }
+        result["processes"] = _processes(before, after, took_s)
         for name in nodes:
             processed = watch.count(f"/{name}", "processed") - counted[name][1]
             result[f"sensor_to_{name}"] = {
@@ -221,13 +251,7 @@ def measure_action(seconds: float) -> dict[str, Any] | None:
             "inference": percentiles(inference_ms),
             "episodes": len(outcomes),
             "successes": sum(outcome.success for outcome in outcomes),
-            "processes": {
-                name: {
-                    "cpu_percent": round(100 * (after[name][0] - before[name][0]) / took_s, 1),
-                    "rss_mb": round(after[name][1], 1),
-                }
-                for name in after
-            },
+            "processes": _processes(before, after, took_s),
         }
 
 
@@ -254,6 +278,15 @@ def main() -> None:
                 "runs": rows,
                 "highest_rate_hz": {name: highest_rate(rows, name) for name in nodes},
             }
+        both = ("geometry", "segmentation")
+        results["container"] = {}
+        for rate_hz in (2.0, 4.0):
+            for name, in_container in (("process per node", False), ("one container", True)):
+                row = measure_perception(
+                    recording, rate_hz, both, options.seconds, in_container=in_container
+                )
+                results["container"].setdefault(f"{rate_hz:g} Hz", {})[name] = row
+                print(name, json.dumps(row), flush=True)
     results["action"] = measure_action(options.seconds)
     print(json.dumps(results["action"]))
     print(write_results("whole_stack", results, before))

@@ -17,6 +17,7 @@ from sensorium.cli.up import node_environment
 from sensorium.processes import ManagedProcess, stop_all
 
 _HIGHEST_DOMAIN = 101
+_CONTAINER_MODULE = "sensorium.nodes.container"
 
 
 def own_domain() -> None:
@@ -33,14 +34,23 @@ class Stack:
         parameters: content of the parameter file.
         folder: where the file and the log go.
         sim_time: the nodes take time from /clock.
+        in_container: all nodes in one process, whose name here is "container".
     """
 
-    def __init__(self, parameters: dict[str, Any], folder: Path, *, sim_time: bool = False) -> None:
+    def __init__(
+        self,
+        parameters: dict[str, Any],
+        folder: Path,
+        *,
+        sim_time: bool = False,
+        in_container: bool = False,
+    ) -> None:
         path = folder / "stack.yaml"
         path.write_text(yaml.safe_dump(parameters), encoding="utf-8")
         self.log = folder / "stack.log"
         self.environment = node_environment()
         options = ["--use-sim-time"] if sim_time else []
+        options += ["--container"] if in_container else []
         self._up = ManagedProcess(
             "stack",
             [sys.executable, "-m", "sensorium.cli", "up", str(path), *options],
@@ -58,13 +68,14 @@ class Stack:
     def pid(self, node: str) -> int | None:
         """Process id of a node by its name, None while it has none."""
         parent = str(self._up.pid)
+        mark = _CONTAINER_MODULE if node == "container" else f"__node:={node}"
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
                 command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if fields[1] == parent and fields[0] != "Z" and f"__node:={node}" in command:
+            if fields[1] == parent and fields[0] != "Z" and mark in command:
                 return int(folder.name)
         return None
 

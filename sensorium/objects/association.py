@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sensorium.objects.configuration import ObjectsConfiguration
+from sensorium.objects.labelled_view import UNNAMED
 from sensorium.objects.observation import Observation
 from sensorium.objects.world_object import WorldObject
 
@@ -17,6 +18,8 @@ _EMBEDDING_WEIGHT = 0.2
 _FRAGMENT_SHARE = 0.5
 # Pieces of one thing that a picture shows as two segments are at most so far apart.
 _BORDER_VOXELS = 3
+# With this share of its voxels in the segment of another object, an object is a part of that one.
+_PART_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def assigned(
         is_beside = main is None or _beside(seen[position], main, settings.voxel_size_m)
         if is_inside and is_beside and position not in result.object_of:
             result.object_of[position] = identity
-    _note_covered(result, overlaps, taken, settings)
+    _note_covered(result, overlaps, taken, seen, objects, settings)
     return result
 
 
@@ -107,6 +110,8 @@ def _note_covered(
     result: Assignment,
     overlaps: Mapping[tuple[int, int], Overlap],
     taken: set[int],
+    seen: Sequence[Observation],
+    objects: Mapping[int, WorldObject],
     settings: ObjectsConfiguration,
 ) -> None:
     """Note objects without a segment of their own that another object's segment covers."""
@@ -114,7 +119,8 @@ def _note_covered(
         owner = result.object_of.get(position)
         if owner is None or owner == identity or identity in taken:
             continue
-        if overlap.same_name and overlap.of_smaller >= settings.same_name_overlap:
+        is_same = overlap.same_name and overlap.of_smaller >= settings.same_name_overlap
+        if is_same or objects[identity].surface.share_in(seen[position].patch) >= _PART_SHARE:
             result.covered.add((min(owner, identity), max(owner, identity)))
 
 
@@ -128,7 +134,8 @@ def _overlap(
     # Neighbouring voxels count as common, so that there may be more than the smaller one has.
     of_smaller = min(1.0, common / min(size, len(known.surface)))
     of_larger = common / max(size, len(known.surface))
-    same_name = known.is_called(one.segment.name, class_names)
+    name = one.segment.name
+    same_name = name == UNNAMED or known.is_called(name, class_names)
     score = 0.0
     if same_name and of_smaller >= settings.same_name_overlap:
         score = (of_smaller + of_larger) / 2

@@ -32,6 +32,15 @@ class ObjectsConfiguration:
         0.05, "Pixels beside a change of depth by more than this fraction do not count.",
         minimum=0.001, maximum=1.0, read_only=False,
     )  # fmt: skip
+    standing_m: float = parameter(
+        0.5, "What rises from a level surface, up to this height, is one thing: points of it that "
+        "the network left out or gave to the surface become the thing's [m]; 0 leaves the masks "
+        "as they are. The world's z must point up.", minimum=0.0, maximum=2.0, read_only=False,
+    )  # fmt: skip
+    unnamed_things: bool = parameter(
+        False, "Keep what rises from a level surface and no segment names, too, as objects named "
+        "'unknown' until a segment names them.", read_only=False,
+    )  # fmt: skip
     min_points: int = parameter(
         30, "Segments with fewer points do not count.", minimum=4, maximum=100000, read_only=False
     )
@@ -44,11 +53,13 @@ class ObjectsConfiguration:
         minimum=0.01, maximum=1.0, read_only=False,
     )  # fmt: skip
     merge_views: int = parameter(
-        3, "Two objects of one name become one after so many pictures in which one segment covers "
-        "both; 0 never.", minimum=0, maximum=1000, read_only=False,
+        3, "Two objects become one after so many more pictures in which one segment covers both "
+        "(of another name: most of one) than show them apart; 0 never.",
+        minimum=0, maximum=1000, read_only=False,
     )  # fmt: skip
     min_views: int = parameter(
-        2, "Pictures in which an object must be seen before it is published.",
+        4, "Pictures in which an object must be seen before it is published; with more than "
+        "merge_views, parts of one thing are one before anybody sees them.",
         minimum=1, maximum=1000, read_only=False,
     )  # fmt: skip
     doubtful_s: float = parameter(

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNLABELLED_CLASS = 65535
+# Name of a thing that no segment names.
+UNNAMED = "unknown"
 _INSTANCE_MASK = 0xFFFF
 
 

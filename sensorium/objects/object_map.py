@@ -14,6 +14,7 @@ from sensorium.objects.box import UprightBox
 from sensorium.objects.configuration import ObjectsConfiguration
 from sensorium.objects.labelled_view import UNLABELLED_CLASS, LabelledView, trusted
 from sensorium.objects.observation import Observation, observations
+from sensorium.objects.standing import completed
 from sensorium.objects.visibility import Visibility
 from sensorium.objects.world_object import WorldObject
 from sensorium.poses import Float64
@@ -104,6 +105,7 @@ class ObjectMap:
         """
         settings = self._settings
         self._use_names(view)
+        view = completed(view, world_from_camera, settings)
         kept = trusted(view, settings.border_px, settings.edge_fraction)
         seen = list(observations(view, kept, world_from_camera, settings))
         assignment = assigned(seen, self._objects, self._class_names, settings)

@@ -163,6 +163,10 @@ class Surface:
         near = self._beside(coarser(patch, self.level).keys)
         return len(near), int(near.sum())
 
+    def share_in(self, patch: SurfacePatch) -> float:
+        """Return the share of this surface's voxels that a patch has too, neighbours apart."""
+        return float(np.isin(self._patch.keys, _coarser_keys(patch.keys, self.level)).mean())
+
     def near(self, patch: SurfacePatch) -> NDArray[np.bool_]:
         """Return which voxels (N,) of a patch lie in or beside one of this surface."""
         return self._beside(_coarser_keys(patch.keys, self.level))

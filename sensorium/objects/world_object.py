@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sensorium.objects.box import UprightBox, fitted_box
 from sensorium.objects.configuration import ObjectsConfiguration
+from sensorium.objects.labelled_view import UNNAMED
 from sensorium.objects.observation import Observation
 from sensorium.objects.voxels import Surface, in_large_lumps
 from sensorium.poses import Float64
@@ -63,7 +64,8 @@ class WorldObject:
     @property
     def score(self) -> float:
         """Mean probability of the name over the pictures that gave it a name, 0 to 1."""
-        return self._votes[self.name] / sum(self._pictures.values())
+        named = sum(count for name, count in self._pictures.items() if name != UNNAMED)
+        return self._votes[self.name] / max(named, 1)
 
     @property
     def embedding(self) -> NDArray[np.float32] | None:

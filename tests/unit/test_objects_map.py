@@ -61,7 +61,7 @@ def seen(stamp_s, cubes, *, name="cube", names=NAMES, version=1, pose=POSE, embe
 
 
 def mapped(*views, **settings):
-    objects = ObjectMap(ObjectsConfiguration(**{"min_points": 10, **settings}))
+    objects = ObjectMap(ObjectsConfiguration(**{"min_points": 10, "min_views": 2, **settings}))
     for view in views:
         objects.update(view, POSE)
     return objects

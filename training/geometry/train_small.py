@@ -43,7 +43,7 @@ CONFIGURATION = OmniVGGTConfig(
 )  # fmt: skip
 VIEWS_PER_STEP = 8
 VIEWS_PER_SAMPLE, VIEWS_CHANCE = (1, 2, 4), (0.2, 0.4, 0.4)
-WITHOUT_DEPTH, DEPTH_IN_ALL, WITHOUT_CAMERAS = 0.4, 0.3, 0.3
+WITHOUT_DEPTH, DEPTH_IN_ALL, WITHOUT_CAMERAS = 0.3, 0.45, 0.3
 POINTS_EVERY = 8
 PEAK_RATE, WARM_UP_STEPS, WEIGHT_DECAY = 7e-4, 50, 0.03
 AVERAGE_EVERY, AVERAGE_DECAY = 4, 0.99
@@ -175,7 +175,9 @@ def _modalities(
     return cameras, depth
 
 
-def train(store: ViewStore, trainer: Trainer, folder: Path, minutes: float, seed: int) -> None:
+def train(
+    store: ViewStore, trainer: Trainer, folder: Path, minutes: float, peak: float, seed: int
+) -> None:
     """Trains for a time; the learning rate rises, then falls to zero along a cosine."""
     random = np.random.default_rng((seed, trainer.steps))
     begin = last = saved = time.monotonic()
@@ -184,7 +186,7 @@ def train(store: ViewStore, trainer: Trainer, folder: Path, minutes: float, seed
     recent: dict[str, list[float]] = {}
     while (elapsed := time.monotonic() - begin) < 60 * minutes:
         warm = min(1.0, (trainer.steps - first_step + 1) / WARM_UP_STEPS)
-        rate = PEAK_RATE * warm * 0.5 * (1 + math.cos(math.pi * elapsed / (60 * minutes)))
+        rate = peak * warm * 0.5 * (1 + math.cos(math.pi * elapsed / (60 * minutes)))
         views = int(random.choice(VIEWS_PER_SAMPLE, p=VIEWS_CHANCE))
         batch = store.draw(VIEWS_PER_STEP // views, views, random)
         batch = Batch(*(getattr(batch, name).to(trainer.device) for name in _FIELDS))
@@ -233,6 +235,7 @@ def main() -> None:
     parser.add_argument("views", type=Path, help="folder of render_views.py")
     parser.add_argument("--run", type=Path, required=True, help="folder of weights and state")
     parser.add_argument("--minutes", type=float, default=90.0)
+    parser.add_argument("--rate", type=float, default=PEAK_RATE, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     arguments = parser.parse_args()
@@ -246,7 +249,7 @@ def main() -> None:
     trainer.machines.append(machine(device))
     store = ViewStore(arguments.views)
     _say(f"{len(store)} rooms, {sum(p.numel() for p in trainer.model.parameters())} parameters")
-    train(store, trainer, arguments.run, arguments.minutes, arguments.seed)
+    train(store, trainer, arguments.run, arguments.minutes, arguments.rate, arguments.seed)
 
 
 if __name__ == "__main__":
