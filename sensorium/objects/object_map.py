@@ -176,12 +176,18 @@ class ObjectMap:
                 del self._covered[pair]
         for pair in covered:
             self._covered[pair] += 1
-            if 0 < self._settings.merge_views <= self._covered[pair]:
-                older, younger = pair
-                if older in self._objects and younger in self._objects:
-                    self._objects[older].merge(self._objects[younger])
-                    labels[older] = labels.get(older, set()) | labels.pop(younger, set())
-                    self._drop(younger, "merged")
+            is_one = 0 < self._settings.merge_views <= self._covered[pair]
+            if is_one and pair[0] in self._objects and pair[1] in self._objects:
+                kept, other = self._in_order(*pair)
+                self._objects[kept].merge(self._objects[other])
+                labels[kept] = labels.get(kept, set()) | labels.pop(other, set())
+                self._drop(other, "merged")
+
+    def _in_order(self, older: int, younger: int) -> tuple[int, int]:
+        """The identity to keep of two, and the other: the older one, if that was published."""
+        is_hidden = self._objects[older].views < self._settings.min_views
+        is_known = self._objects[younger].views >= self._settings.min_views
+        return (younger, older) if is_hidden and is_known else (older, younger)
 
     def _contradict(
         self,

@@ -95,6 +95,17 @@ def test_two_things_under_one_mask_are_two_objects_from_the_first_picture_on():
     assert [(thing.identity, thing.views) for thing in apart.known()] == [(1, 5), (2, 5)]
 
 
+def test_of_two_parts_that_become_one_the_published_identity_stays():
+    left, right = (0.0, -0.05, 0.1), (0.0, 0.05, 0.1)
+    both = [joined(seen(stamp_s, [left, right])) for stamp_s in (3, 4, 5)]
+    objects = mapped(seen(0, [left]), seen(1, [right]), seen(2, [right]), merge_views=1)
+    assert [one.identity for one in objects.known()] == [2], "the first was seen once only"
+    for view in both:
+        objects.update(view, POSE)
+    assert [one.identity for one in objects.known()] == [2]
+    assert objects.dropped == {"merged": 1}
+
+
 def test_a_thing_that_another_parts_in_two_stays_one_object():
     long, pole = (0.15, 0.0, 0.4, 0.06), (-0.4, 0.0, 0.12, 0.6)
     objects = mapped(seen(0, [long]), seen(1, [long]), seen(2, [long, pole]), seen(3, [long, pole]))
