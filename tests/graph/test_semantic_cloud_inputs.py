@@ -16,7 +16,7 @@ from sensorium.ros.convert.rgbd_frame import message_from_frame
 @pytest.fixture(scope="module")
 def steps():
     walk = Walk(0, 30, scale=0.25, start_ns=START_NS)
-    return walk, [step for step, _ in zip(walk, range(3), strict=False)]
+    return walk, [step for step, _ in zip(walk, range(5), strict=False)]
 
 
 def later(step, seconds):

@@ -52,7 +52,7 @@ def test_each_thing_keeps_one_identity_and_its_box_is_where_it_stands(graph):
     assert status.count("objects") == 0
     assert status.count("failed") == status.count("rejected") == 0, status
     again = Walk(0, 28, start_ns=step.frame.stamp_ns + 1_000_000_000)
-    for _, step in zip(range(3), again, strict=False):
+    for _, step in zip(range(5), again, strict=False):
         objects = session.walk(step)
     assert objects.objects
     assert min(one.id for one in objects.objects) > highest, "identities are not used again"
