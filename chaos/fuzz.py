@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ _TEXTS = ("", " ", "../../etc/passwd", "a" * 4096, "%s%n{}", "\u202e\u0416\U0001
           "rgb8", "32FC1", "16UC1", "mono8", "bayer_rggb8", "map", "optical")  # fmt: skip
 _INTEGERS = (0, 1, -1, 7, 255, 2**31 - 1, -(2**31), 2**32 - 1, 2**64 - 1)
 _WIDTH_PX, _HEIGHT_PX = 48, 36
+# Nodes tell their counters once a second.
+_TOLD_S = 2.5
 
 
 @dataclass(frozen=True)
@@ -260,6 +263,15 @@ def _fuzz(
     if wait_until(lambda: publisher.get_subscription_count() > 0, 60.0) is None:
         raise RuntimeError(f"{name} does not subscribe to {target.topic}")
     number = max(1, round(number * target.share))
+    before = _greeted(watch, target, name, publisher)
+
+    def since() -> Counter[str]:
+        keys = {target.received, "lost", *target.accounted}
+        return Counter({key: watch.count(name, key) - before[key] for key in keys})
+
+    def received() -> int:
+        return since()[target.received]
+
     sent, window = 0, 60
     while sent < number and process.poll() is None:
         for _ in range(min(window, number - sent)):
@@ -270,26 +282,50 @@ def _fuzz(
             time.sleep(target.pause_s)
         # The node says once a second what it has; a full queue would be our loss, not its fault.
         if sent % 1200 == 0:
-            wait_until(lambda n=sent: watch.count(name, target.received) >= n - 200, 30.0)
+            wait_until(lambda n=sent: received() >= n - 200, 30.0)
 
     def settled() -> bool:
-        worked_off = sum(_counts(watch, name, target.accounted).values())
-        return worked_off + watch.count(name, "lost") >= sent
+        now = since()
+        return sum(now[key] for key in (*target.accounted, "lost")) >= sent
 
     wait_until(settled, 40.0)
+    counts = since()
     row = FuzzRow(
         target.topic,
         sent,
-        watch.count(name, target.received),
-        watch.count(name, "lost"),
-        _counts(watch, name, target.accounted),
-        _reasons(watch, name),
+        counts[target.received],
+        counts["lost"],
+        {key: counts[key] for key in target.accounted},
+        {
+            reason: more
+            for reason, count in _reasons(watch, name).items()
+            if (more := count - before[f"rejected.{reason}"])
+        },
         process.poll() is None,
         works_afterwards=False,
     )
     row.works_afterwards = _still_works(watch, target, name, publisher)
     watch.node.destroy_publisher(publisher)
     return row
+
+
+def _greeted(watch: Watch, target: Target, name: str, publisher: Any) -> Counter[str]:  # noqa: ANN401
+    """Send good messages until the node counts them; returns its counters before the fuzzing.
+
+    The publisher can know the subscription before that knows the publisher: what is sent in between
+    reaches nobody and nobody's counters.
+    """
+
+    def is_heard() -> bool:
+        publisher.publish(target.make(time.time_ns()))
+        time.sleep(0.2)
+        return watch.count(name, target.received) > 0
+
+    if wait_until(is_heard, 60.0) is None:
+        raise RuntimeError(f"{name} counts nothing of what is sent to {target.topic}")
+    time.sleep(_TOLD_S)
+    values = watch.statuses.get(name, {})
+    return Counter({key: int(value) for key, value in values.items() if value.isdecimal()})
 
 
 def _still_works(watch: Watch, target: Target, name: str, publisher: Any) -> bool:  # noqa: ANN401
@@ -303,10 +339,6 @@ def _still_works(watch: Watch, target: Target, name: str, publisher: Any) -> boo
         return watch.count(name, key) > before + 3
 
     return wait_until(accepted, 20.0) is not None
-
-
-def _counts(watch: Watch, name: str, keys: Sequence[str]) -> dict[str, int]:
-    return {key: watch.count(name, key) for key in keys}
 
 
 def _reasons(watch: Watch, name: str) -> dict[str, int]:
