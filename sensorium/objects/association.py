@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sensorium.objects.configuration import ObjectsConfiguration
-from sensorium.objects.labelled_view import UNNAMED
+from sensorium.objects.labelled_view import UNLABELLED_CLASS
 from sensorium.objects.observation import Observation
 from sensorium.objects.world_object import WorldObject
 
@@ -134,8 +134,8 @@ def _overlap(
     # Neighbouring voxels count as common, so that there may be more than the smaller one has.
     of_smaller = min(1.0, common / min(size, len(known.surface)))
     of_larger = common / max(size, len(known.surface))
-    name = one.segment.name
-    same_name = name == UNNAMED or known.is_called(name, class_names)
+    is_unnamed = one.segment.class_id == UNLABELLED_CLASS
+    same_name = is_unnamed or known.is_called(one.segment.name, class_names)
     score = 0.0
     if same_name and of_smaller >= settings.same_name_overlap:
         score = (of_smaller + of_larger) / 2

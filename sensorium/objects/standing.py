@@ -49,8 +49,6 @@ _UNNAMED_SHARE = 0.7
 # Points are of one lump when their cells touch; these are so many voxels wide and so many times as
 # wide as the distance of neighbouring points where the surface faces the camera.
 _CELL_VOXELS, _CELL_SPACINGS = 1.5, 2.5
-# Of the picture of an outline.
-_MOST_PIXELS = 2000
 # Side of the picture of an outline.
 _OUTLINE_PX = 256
 # Nothing farther above a surface is looked at.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sensorium.objects.box import UprightBox, fitted_box
 from sensorium.objects.configuration import ObjectsConfiguration
-from sensorium.objects.labelled_view import UNNAMED
+from sensorium.objects.labelled_view import UNLABELLED_CLASS
 from sensorium.objects.observation import Observation
 from sensorium.objects.voxels import Surface, in_large_lumps
 from sensorium.poses import Float64
@@ -64,8 +64,7 @@ class WorldObject:
     @property
     def score(self) -> float:
         """Mean probability of the name over the pictures that gave it a name, 0 to 1."""
-        named = sum(count for name, count in self._pictures.items() if name != UNNAMED)
-        return self._votes[self.name] / max(named, 1)
+        return self._votes[self.name] / max(sum(self._pictures.values()), 1)
 
     @property
     def embedding(self) -> NDArray[np.float32] | None:
@@ -147,7 +146,8 @@ class WorldObject:
         segment = seen.segment
         # A score of 0 is a vote too: it names what nothing else names.
         self._votes[segment.name] = self._votes.get(segment.name, 0.0) + max(segment.score, 1e-6)
-        self._pictures[segment.name] += 1
+        if segment.class_id != UNLABELLED_CLASS:
+            self._pictures[segment.name] += 1
         if segment.embedding is not None:
             made = segment.embedding.astype(np.float64)
             kept = self._embedding

@@ -36,8 +36,8 @@ def depth_loss(depth: Tensor, confidence: Tensor, target: Tensor) -> Tensor:
     """Confidence-weighted L1 of the logarithm, L1 of its gradient over 1 and 4 pixels, and AbsRel.
 
     The published model takes the error of depth itself; that of its logarithm counts near and far
-    alike. The confidence that the network learns makes edges count little (a third of the pixels,
-    with six times the error of the others); AbsRel, not weighted, makes up for that.
+    alike. The confidence that the network learns makes edges count little, where most of the error
+    is; AbsRel, not weighted, makes up for that.
 
     Args:
         depth: (B, S, H, W) predicted.
