@@ -7,11 +7,8 @@ segmentation (Rusu 2009, "Semantic 3D Object Maps for Everyday Manipulation").
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,80 +19,27 @@ from sensorium.objects.labelled_view import (
     LabelledView,
     SeenSegment,
 )
-from sensorium.objects.voxels import keys_of, touching_lumps
+from sensorium.objects.level_surface import (
+    Bool,
+    LevelSurface,
+    groups,
+    level_surfaces,
+    pitch_rad,
+)
+from sensorium.objects.voxels import Int64, keys_of, touching_lumps
 from sensorium.poses import Float64, transform_points
 
-Bool = NDArray[np.bool_]
-Int64 = NDArray[np.int64]
-
-# Of the points of a picture so many are enough to find surfaces and lumps, of one segment so many
-# to fit its level.
+# Of the points of a picture so many are enough to find surfaces and lumps.
 _MOST_POINTS = 80000
-_MOST_FITTED = 4000
-# Of a segment, so much must lie on one level to be a surface that things stand on, and so many
-# points; it may be tilted by so much (rise per run).
-_LEVEL_SHARE = 0.3
-_FEWEST_LEVEL_POINTS = 200
-_LARGEST_SLOPE = 0.1
-_LEVEL_M = 0.01
-# What rises by less than this many spreads of the surface's own points is noise.
-_NOISE = 4.0
 # A segment names a lump when it has this share of the lump's points, and the lump this share of
 # those of the segment that rise.
 _SHARE_OF_LUMP = 0.3
 _SHARE_OF_SEGMENT = 0.3
 # A lump is an unnamed thing when so much of it is unlabelled or labelled as the surface.
 _UNNAMED_SHARE = 0.7
-# Points are of one lump when their cells touch; these are so many voxels wide and so many times as
-# wide as the distance of neighbouring points where the surface faces the camera.
-_CELL_VOXELS, _CELL_SPACINGS = 1.5, 2.5
-# Side of the picture of an outline.
-_OUTLINE_PX = 256
 # Nothing farther above a surface is looked at.
 _REACH_M = 2.0
 _UNNAMED_SEGMENT = SeenSegment(0, UNLABELLED_CLASS, UNNAMED, is_thing=True, score=0.0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LevelSurface:
-    """A level part of a segment.
-
-    Attributes:
-        index: index + 1 of the segment.
-        cell_m: points that stand on it are connected when cells of this edge touch [m].
-        plane: (3,) a, b, c of the surface z = a x + b y + c in the world [m].
-        spread_m: usual distance of its points from it [m].
-        outline_m: (N, 1, 2) float32 convex outline of its points, x and y in the world [m].
-    """
-
-    index: int
-    cell_m: float
-    plane: Float64
-    spread_m: float
-    outline_m: NDArray[np.float32]
-
-    def height_m(self, world: Float64) -> Float64:
-        """Height (N,) of points (N, 3) of the world above it [m]."""
-        height: Float64 = world[:, 2] - world[:, :2] @ self.plane[:2] - self.plane[2]
-        return height
-
-    def least_m(self, voxel_size_m: float) -> float:
-        """What rises by less may be its noise [m]."""
-        return max(voxel_size_m, _NOISE * self.spread_m)
-
-    def encloses(self, world: Float64) -> Bool:
-        """Return which points (N, 3) lie above or below the inside of its outline."""
-        low, high = self.outline_m.min(axis=(0, 1)), self.outline_m.max(axis=(0, 1))
-        inside: Bool = ((world[:, :2] >= low) & (world[:, :2] <= high)).all(axis=1)
-        # The outline as a picture: a lookup for each point.
-        picture = np.zeros((_OUTLINE_PX, _OUTLINE_PX), np.uint8)
-        scale = (_OUTLINE_PX - 1) / np.maximum(high - low, 1e-6)
-        cv2.fillConvexPoly(
-            picture, np.rint((self.outline_m[:, 0] - low) * scale).astype(np.int32), 1
-        )
-        column, row = np.rint((world[inside, :2] - low) * scale).astype(np.intp).T
-        inside[inside] = picture[row, column] > 0
-        return inside
 
 
 def completed(
@@ -121,14 +65,13 @@ def completed(
     segment = view.segment[::step, ::step].reshape(-1)
     usable = coarse[:, 2] <= settings.max_range_m  # False where there is no point
     segment = segment[usable]
-    depth_m = coarse[usable, 2]
     world = transform_points(world_from_camera, coarse[usable].astype(np.float64))
-    pitch_rad = _pitch_rad(view.points_m[::step, ::step])
+    spacing_m = coarse[usable, 2] * pitch_rad(view.points_m[::step, ::step])
     segments = list(view.segments)
     result = view.segment
     # From low to high: what stands on a table that stands on the floor is judged by the table.
     for surface in sorted(
-        _level_surfaces(segment, world, depth_m * pitch_rad, settings), key=lambda one: one.plane[2]
+        level_surfaces(segment, world, spacing_m, settings), key=lambda one: one.plane[2]
     ):
         found = _owned_cells(surface, world, segment, segments, settings, step)
         if found is None:
@@ -142,62 +85,6 @@ def completed(
     if result is view.segment:
         return view
     return replace(view, segment=result, segments=tuple(segments))
-
-
-def _pitch_rad(points_m: NDArray[np.float32]) -> float:
-    """Usual angle between neighbouring points (H, W, 3) of a row."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = np.diff(points_m[..., 0] / points_m[..., 2], axis=1)
-    known = slope[np.isfinite(slope)]
-    return float(np.median(known)) if len(known) else 0.0
-
-
-def _level_surfaces(
-    segment: NDArray[np.uint16],
-    world: Float64,
-    spacing_m: NDArray[np.float32],
-    settings: ObjectsConfiguration,
-) -> Iterator[LevelSurface]:
-    """Yield the main level surface of each segment that has one.
-
-    Args:
-        segment: (N,) index + 1 of each point's.
-        world: (N, 3) points [m].
-        spacing_m: (N,) distance of neighbours on a surface that faces the camera there [m].
-        settings: the edge of voxels.
-    """
-    for index, chosen in _groups(segment):
-        if index and len(chosen) >= _FEWEST_LEVEL_POINTS:
-            some = chosen[:: -(-len(chosen) // _MOST_FITTED)]
-            spacings_m = _CELL_SPACINGS * float(np.median(spacing_m[some]))
-            cell_m = max(_CELL_VOXELS * settings.voxel_size_m, spacings_m)
-            surface = _level_surface(index, cell_m, world[some])
-            if surface is not None:
-                yield surface
-
-
-def _level_surface(index: int, cell_m: float, world: Float64) -> LevelSurface | None:
-    """The level at which most points (N, 3) lie, if enough do."""
-    level = np.floor(world[:, 2] / _LEVEL_M).astype(np.int64)
-    levels, counts = np.unique(level, return_counts=True)
-    middle = (levels[counts.argmax()] + 0.5) * _LEVEL_M
-    inside = np.abs(world[:, 2] - middle) <= 3 * _LEVEL_M
-    plane = np.array((0.0, 0.0, middle))
-    spread_m = _LEVEL_M
-    for _ in range(3):
-        near = world[inside]
-        if len(near) < max(_LEVEL_SHARE * len(world), 3):
-            return None
-        design = np.column_stack((near[:, :2], np.ones(len(near))))
-        plane = np.linalg.lstsq(design, near[:, 2], rcond=None)[0]
-        if float(np.hypot(*plane[:2])) > _LARGEST_SLOPE:
-            return None
-        distance = np.abs(world[:, 2] - world[:, :2] @ plane[:2] - plane[2])
-        # 1.48 times the median is the standard deviation of normal noise.
-        spread_m = 1.48 * float(np.median(distance[inside]))
-        inside = distance <= max(3 * spread_m, 0.3 * _LEVEL_M)
-    outline = cv2.convexHull(world[inside, :2].astype(np.float32))
-    return LevelSurface(index, cell_m, plane, spread_m, outline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +120,7 @@ def _owned_cells(
     lump_of_cell = touching_lumps(cells)
     owner = np.zeros(len(cells), np.uint16)
     kept = np.zeros(len(cells), np.bool_)
-    for lump, chosen in _groups(lump_of_cell[cell_of.reshape(-1)]):
+    for lump, chosen in groups(lump_of_cell[cell_of.reshape(-1)]):
         lost = (segment[chosen] == 0) | (segment[chosen] == surface.index)
         if (
             lost.any()
@@ -290,11 +177,3 @@ def _given(
         is_lost & rises & (cells.keys[at] == keys), cells.owner[at], segment
     )
     return result
-
-
-def _groups(values: NDArray[np.integer]) -> Iterator[tuple[int, Int64]]:
-    """Yield each value of an array (N,) with the positions that have it."""
-    order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order].astype(np.int64), prepend=-1))
-    for start, end in pairwise([*starts.tolist(), len(order)]):
-        yield int(values[order[start]]), order[start:end]
