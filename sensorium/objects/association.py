@@ -11,6 +11,7 @@ from sensorium.objects.configuration import ObjectsConfiguration
 from sensorium.objects.labelled_view import UNLABELLED_CLASS
 from sensorium.objects.observation import Observation
 from sensorium.objects.world_object import WorldObject
+from sensorium.poses import Float64
 
 # Weight of the embeddings beside the overlap of the surfaces.
 _EMBEDDING_WEIGHT = 0.2
@@ -18,6 +19,10 @@ _EMBEDDING_WEIGHT = 0.2
 _FRAGMENT_SHARE = 0.5
 # Pieces of one thing that a picture shows as two segments are at most so far apart.
 _BORDER_VOXELS = 3
+# What stands on a surface is whole: of a larger object it is at least this share, or none of it.
+_LEAST_UNNAMED_SHARE = 0.1
+# Two sides of a thing have few voxels in common, but nearly the same bounds.
+_SAME_SPACE = 0.5
 # With this share of its voxels in the segment of another object, an object is a part of that one.
 _PART_SHARE = 0.5
 
@@ -98,6 +103,16 @@ def assigned(
     return result
 
 
+def space_shared(
+    low_m: Float64, high_m: Float64, other_low_m: Float64, other_high_m: Float64
+) -> Float64:
+    """Volume (...) that bounds share, over that of both together; corners (..., 3) [m]."""
+    common = (np.minimum(high_m, other_high_m) - np.maximum(low_m, other_low_m)).clip(0).prod(-1)
+    both = (high_m - low_m).prod(-1) + (other_high_m - other_low_m).prod(-1)
+    share: Float64 = common / np.maximum(both - common, 1e-12)
+    return share
+
+
 def _beside(one: Observation, other: Observation, voxel_size_m: float) -> bool:
     """True for lumps of one segment, and for segments whose bounds meet but for trimmed borders."""
     gap_m = _BORDER_VOXELS * voxel_size_m
@@ -135,11 +150,17 @@ def _overlap(
     of_smaller = min(1.0, common / min(size, len(known.surface)))
     of_larger = common / max(size, len(known.surface))
     is_unnamed = one.segment.class_id == UNLABELLED_CLASS
-    same_name = is_unnamed or known.is_called(one.segment.name, class_names)
+    same_name = (
+        of_larger >= _LEAST_UNNAMED_SHARE
+        if is_unnamed
+        else known.is_called(one.segment.name, class_names)
+    )
     score = 0.0
     if same_name and of_smaller >= settings.same_name_overlap:
         score = (of_smaller + of_larger) / 2
-    elif of_larger >= settings.other_name_overlap:
+    elif of_larger >= settings.other_name_overlap or (
+        common and space_shared(*known.bounds_m, one.low_m, one.high_m) >= _SAME_SPACE
+    ):
         score = of_larger / 2
     own, new = known.embedding, one.segment.embedding
     if score > 0 and own is not None and new is not None and own.shape == new.shape:

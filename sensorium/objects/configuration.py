@@ -38,7 +38,7 @@ class ObjectsConfiguration:
         "as they are. The world's z must point up.", minimum=0.0, maximum=2.0, read_only=False,
     )  # fmt: skip
     unnamed_things: bool = parameter(
-        False, "Keep what rises from a level surface and no segment names, too, as objects named "
+        True, "Keep what rises from a level surface and no segment names, too, as objects named "
         "'unknown' until a segment names them.", read_only=False,
     )  # fmt: skip
     min_points: int = parameter(
@@ -53,12 +53,12 @@ class ObjectsConfiguration:
         minimum=0.01, maximum=1.0, read_only=False,
     )  # fmt: skip
     merge_views: int = parameter(
-        3, "Two objects become one after so many more pictures in which one segment covers both "
+        2, "Two objects become one after so many more pictures in which one segment covers both "
         "(of another name: most of one) than show them apart; 0 never.",
         minimum=0, maximum=1000, read_only=False,
     )  # fmt: skip
     min_views: int = parameter(
-        4, "Pictures in which an object must be seen before it is published; with more than "
+        6, "Pictures in which an object must be seen before it is published; with more than "
         "merge_views, parts of one thing are one before anybody sees them.",
         minimum=1, maximum=1000, read_only=False,
     )  # fmt: skip

@@ -58,7 +58,7 @@ class LevelSurface:
 
     def least_m(self, voxel_size_m: float) -> float:
         """What rises by less may be its noise [m]."""
-        return max(voxel_size_m, _NOISE * self.spread_m)
+        return max(voxel_size_m / 2, _NOISE * self.spread_m)
 
     def encloses(self, world: Float64) -> Bool:
         """Return which points (N, 3) lie above or below the inside of its outline."""

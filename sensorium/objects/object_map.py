@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.objects.association import assigned
+from sensorium.objects.association import assigned, space_shared
 from sensorium.objects.box import UprightBox
 from sensorium.objects.configuration import ObjectsConfiguration
 from sensorium.objects.labelled_view import UNLABELLED_CLASS, LabelledView, trusted
@@ -23,6 +23,8 @@ from sensorium.poses import Float64
 _MARGIN_VOXELS = 2.0
 # A picture that shows other things at this share of a thing's voxels should have shown it too.
 _LOOKED_AT = 0.5
+# Objects whose bounds have this share of their space in common are one thing under two names.
+_ONE_SPACE = 0.6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,16 +180,34 @@ class ObjectMap:
             self._covered[pair] += 1
             is_one = 0 < self._settings.merge_views <= self._covered[pair]
             if is_one and pair[0] in self._objects and pair[1] in self._objects:
-                kept, other = self._in_order(*pair)
-                self._objects[kept].merge(self._objects[other])
-                labels[kept] = labels.get(kept, set()) | labels.pop(other, set())
-                self._drop(other, "merged")
+                self._join(*pair, labels)
+        if self._settings.merge_views and len(self._objects) > 1:
+            for one, other in self._in_one_space():
+                if one in self._objects and other in self._objects:
+                    self._join(one, other, labels)
 
-    def _in_order(self, older: int, younger: int) -> tuple[int, int]:
-        """The identity to keep of two, and the other: the older one, if that was published."""
-        is_hidden = self._objects[older].views < self._settings.min_views
-        is_known = self._objects[younger].views >= self._settings.min_views
-        return (younger, older) if is_hidden and is_known else (older, younger)
+    def _in_one_space(self) -> list[tuple[int, int]]:
+        """Pairs of objects that fill the same space, which two solid things cannot."""
+        identities = list(self._objects)
+        low_m, high_m = np.array([known.bounds_m for known in self._objects.values()]).swapaxes(
+            0, 1
+        )
+        shared = space_shared(low_m[:, None], high_m[:, None], low_m[None], high_m[None])
+        return [
+            (identities[i], identities[j])
+            for i, j in np.argwhere(np.triu(shared >= _ONE_SPACE, 1)).tolist()
+        ]
+
+    def _join(self, one: int, other: int, labels: dict[int, set[int]]) -> None:
+        """Make one object of two; the identity that was published first, or else older, stays."""
+        kept, gone = sorted((one, other), key=self._standing)
+        self._objects[kept].merge(self._objects[gone])
+        labels[kept] = labels.get(kept, set()) | labels.pop(gone, set())
+        self._drop(gone, "merged")
+
+    def _standing(self, identity: int) -> tuple[float, int]:
+        published_ns = self._objects[identity].published_ns
+        return np.inf if published_ns is None else published_ns, identity
 
     def _contradict(
         self,
@@ -224,6 +244,8 @@ class ObjectMap:
                 self._drop(identity, "doubtful")
             elif 0 < settings.forget_after_s < absent_s:
                 self._drop(identity, "forgotten")
+            elif known.published_ns is None and known.views >= settings.min_views:
+                known.published_ns = stamp_ns
         while len(self._objects) > settings.max_objects:
             oldest = min(self._objects.values(), key=lambda thing: thing.last_seen_ns)
             self._drop(oldest.identity, "too_many")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.objects.configuration import ObjectsConfiguration
-from sensorium.objects.labelled_view import LabelledView, SeenSegment
+from sensorium.objects.labelled_view import UNLABELLED_CLASS, LabelledView, SeenSegment
 from sensorium.objects.voxels import SurfacePatch, large_lumps, surface_patch
 from sensorium.poses import Float64, transform_points
 
@@ -73,7 +73,11 @@ def observations(
             continue
         chosen = flat[start : end : -(-(end - start) // _MOST_POINTS)]
         world = transform_points(world_from_camera, points[chosen].astype(np.float64))
-        lumps = large_lumps(world, settings.voxel_size_m)
+        if seen.class_id == UNLABELLED_CLASS:
+            # One lump before its border was left out; so of a low thing a ring may be left.
+            lumps = np.zeros(len(world), np.int64)
+        else:
+            lumps = large_lumps(world, settings.voxel_size_m)
         for lump in np.unique(lumps[lumps >= 0]):
             part = world[lumps == lump]
             if len(part) >= settings.min_points:

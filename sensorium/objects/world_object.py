@@ -38,6 +38,7 @@ class WorldObject:
         last_seen_ns: stamp of the newest picture of it [ns].
         views: number of pictures.
         missed_views: pictures in a row that showed its place without it.
+        published_ns: stamp of the picture since which it is published [ns]; None before.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class WorldObject:
         self.first_seen_ns = self.last_seen_ns = stamp_ns
         self.views = 1
         self.missed_views = 0
+        self.published_ns: int | None = None
         self._voxels_when_seen = len(self.surface)
         self.box: UprightBox = fitted_box(self.surface.points_m)
         self._votes: dict[str, float] = {}
@@ -97,6 +99,11 @@ class WorldObject:
         return bool(
             (seen.low_m <= self._high_m + gap).all() and (seen.high_m >= self._low_m - gap).all()
         )
+
+    @property
+    def bounds_m(self) -> tuple[Float64, Float64]:
+        """Lowest and highest corner (3,) of all its voxels [m]."""
+        return self._low_m, self._high_m
 
     def add(self, seen: Observation, stamp_ns: int, class_names: tuple[str, ...]) -> None:
         """Take a segment of a new picture."""

@@ -166,13 +166,13 @@ class Panel:
         Args:
             model: name of the network.
             stamp_ns: of the newest sample of its window [ns].
-            names: its classes; empty while no window is full.
-            scores: one per class.
+            names: its classes.
+            scores: one per class; empty while no window is full.
             state: "ok" or why it must not be acted upon.
         """
         with self._lock:
             self._strip_states[model] = state
-            if not names:
+            if not names or not scores:
                 return
             names = tuple(names[:_MOST_CURVES])
             strip = self._strips.get(model)

@@ -64,6 +64,8 @@ class SemanticSession:
     def __init__(self, graph, **parameters):
         self.graph = graph
         graph.active_geometry(**{"map.enabled": False}, qos="reliable", qos_depth=50)
+        # The masks here are exact: no need to wait for parts to become one.
+        parameters = {"objects.min_views": 3, **parameters}
         self.node = graph.host("semantic_cloud", parameters=parameters)
         graph.wait_state(self.node, "active")
         self.frames = graph.publisher(RgbdFrame, "/camera/rgbd")

@@ -6,6 +6,7 @@ from rendered_walk import CENTER_LIMIT_M, OTHER_NAMES, Identities, errors_m
 from sensorium_ros.msg import Objects
 from std_srvs.srv import Trigger
 
+from sensorium.objects.configuration import ObjectsConfiguration
 from sensorium.ros.convert.pointcloud import (
     colors_from_cloud,
     field_from_cloud,
@@ -20,7 +21,8 @@ def centers_of(message: Objects):
 
 
 def test_each_thing_keeps_one_identity_and_its_box_is_where_it_stands(graph):
-    session = SemanticSession(graph, **{"tf_timeout_s": 2.0})
+    as_shipped = {"objects.min_views": ObjectsConfiguration().min_views}
+    session = SemanticSession(graph, **as_shipped, **{"tf_timeout_s": 2.0})
     walk = Walk(0, 28, start_ns=START_NS)
     things = walk.on_table()
     identities = Identities(things)
@@ -52,7 +54,7 @@ def test_each_thing_keeps_one_identity_and_its_box_is_where_it_stands(graph):
     assert status.count("objects") == 0
     assert status.count("failed") == status.count("rejected") == 0, status
     again = Walk(0, 28, start_ns=step.frame.stamp_ns + 1_000_000_000)
-    for _, step in zip(range(5), again, strict=False):
+    for _, step in zip(range(8), again, strict=False):
         objects = session.walk(step)
     assert objects.objects
     assert min(one.id for one in objects.objects) > highest, "identities are not used again"

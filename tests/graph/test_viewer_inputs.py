@@ -121,7 +121,11 @@ def test_every_kind_of_message_is_shown(viewer):
         Segments(header=header(now_ns(), "map"), vocabulary_version=7, class_names=["a", HOSTILE]),
         "/segmentation/segments", lambda: "<b data-version>7</b>" in viewer.html(),
     )  # fmt: skip
+    warming_up = estimate(scores=())
+    warming_up.status = SignalEstimate.STATUS_WARMING_UP
+    viewer.until(warming_up, "/signal/activity", lambda: "activity: warming up" in viewer.html())
     viewer.until(estimate(), "/signal/activity", lambda: "activity: ok" in viewer.html())
+    assert viewer.node._feed._rejections.total == 0
     viewer.until(
         ActionChunk(
             header=header(now_ns(), ""), policy="geo", instruction=HOSTILE, rate_hz=10.0,

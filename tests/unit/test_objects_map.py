@@ -112,6 +112,19 @@ def test_a_thing_that_another_parts_in_two_stays_one_object():
     assert [(thing.identity, thing.views) for thing in objects.known()] == [(1, 4), (2, 2)]
 
 
+def test_two_sides_of_a_thing_with_two_names_are_one_and_what_stands_beside_it_is_another():
+    high, beside = (0.0, 0.1, 0.08, 0.4), (0.0, 0.19, 0.08, 0.4)
+    other_side = look_at(np.array((1.0, 0.0, 0.8)), np.array((0.0, 0.0, 0.0)))
+    objects = mapped(*(seen(i, [high]) for i in range(3)))
+    for i in range(3, 6):
+        objects.update(seen(i, [high], name="ball", pose=other_side), other_side)
+    (known,) = objects.known()
+    assert known.views == 6
+    for i in range(6, 9):
+        objects.update(seen(i, [high, beside], name="ball", pose=other_side), other_side)
+    assert [one.views for one in objects.known()] == [9, 3]
+
+
 def test_a_thing_that_was_taken_away_goes_and_one_put_elsewhere_is_new():
     here, there = (0.0, 0.0, 0.2), (0.0, 0.45, 0.2)
     views = [seen(i / 10, [here]) for i in range(5)]

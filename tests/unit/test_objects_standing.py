@@ -55,14 +55,14 @@ def test_a_thing_half_of_which_the_surface_got_is_whole_again_and_its_box_is_rig
     assert abs(half.box.center_m[1] - 0.1) > 0.03, "without it, half a thing"
 
 
-def test_what_no_segment_names_is_nobodys_or_if_wished_an_unknown_thing_until_it_is_named():
+def test_what_no_segment_names_is_an_unknown_thing_until_it_is_named_or_if_wished_nobodys():
     views = [overlooked(seen(stamp_s, [CUBE]), 1.0) for stamp_s in range(3)]
-    mended = completed(views[0], POSE, SETTINGS)
+    unwished = dataclasses.replace(SETTINGS, unnamed_things=False)
+    mended = completed(views[0], POSE, unwished)
     rises = (seen(0, [CUBE]).segment == FIRST) & (height_m(views[0]) > 0.02)
     assert (mended.segment[rises] == 0).all()
-    assert mapped(views, SETTINGS).known() == []
-    wished = dataclasses.replace(SETTINGS, unnamed_things=True)
-    objects = mapped(views, wished)
+    assert mapped(views, unwished).known() == []
+    objects = mapped(views, SETTINGS)
     (known,) = objects.known()
     assert (known.name, known.class_id) == (UNNAMED, UNLABELLED_CLASS)
     assert known.score < 1e-5
@@ -73,6 +73,25 @@ def test_what_no_segment_names_is_nobodys_or_if_wished_an_unknown_thing_until_it
     objects.update(overlooked(seen(4, [CUBE]), 1.0), POSE)
     (named,) = objects.known()
     assert (named.identity, named.name, named.score) == (known.identity, "cube", pytest.approx(0.8))
+
+
+def test_a_flat_thing_that_nothing_names_is_not_taken_by_the_table_that_had_it_before():
+    flat = (0.0, 0.1, 0.24, 0.02)
+
+    def on_a_table(stamp_s):
+        view = overlooked(seen(stamp_s, [flat]), 1.0)
+        table = dataclasses.replace(view.segments[0], is_thing=True)
+        return dataclasses.replace(view, segments=(table, *view.segments[1:]))
+
+    objects = mapped([on_a_table(i) for i in range(3)], dataclasses.replace(SETTINGS, standing_m=0))
+    assert [one.name for one in objects.known()] == ["wall"]
+    objects.change(SETTINGS)
+    for i in range(3, 6):
+        objects.update(on_a_table(i), POSE)
+    table, thing = objects.known()
+    assert (table.views, thing.views, thing.name) == (6, 3, UNNAMED)
+    np.testing.assert_allclose(thing.box.center_m[:2], (0.0, 0.1), atol=0.02)
+    np.testing.assert_allclose(thing.box.size_m[:2], (0.24, 0.24), atol=0.05)
 
 
 def test_a_class_that_is_called_unknown_is_a_class_like_others():
