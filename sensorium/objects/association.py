@@ -134,8 +134,12 @@ def _note_covered(
         owner = result.object_of.get(position)
         if owner is None or owner == identity or identity in taken:
             continue
-        is_same = overlap.same_name and overlap.of_smaller >= settings.same_name_overlap
-        if is_same or objects[identity].surface.share_in(seen[position].patch) >= _PART_SHARE:
+        one, known = seen[position], objects[identity]
+        if (
+            (overlap.same_name and overlap.of_smaller >= settings.same_name_overlap)
+            or known.surface.share_in(one.patch) >= _PART_SHARE
+            or space_shared(*known.bounds_m, one.low_m, one.high_m) >= _SAME_SPACE
+        ):
             result.covered.add((min(owner, identity), max(owner, identity)))
 
 

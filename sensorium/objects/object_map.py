@@ -189,14 +189,11 @@ class ObjectMap:
     def _in_one_space(self) -> list[tuple[int, int]]:
         """Pairs of objects that fill the same space, which two solid things cannot."""
         identities = list(self._objects)
-        low_m, high_m = np.array([known.bounds_m for known in self._objects.values()]).swapaxes(
-            0, 1
-        )
-        shared = space_shared(low_m[:, None], high_m[:, None], low_m[None], high_m[None])
-        return [
-            (identities[i], identities[j])
-            for i, j in np.argwhere(np.triu(shared >= _ONE_SPACE, 1)).tolist()
-        ]
+        bounds_m = np.array([known.bounds_m for known in self._objects.values()])
+        low_m, high_m = bounds_m[:, 0], bounds_m[:, 1]
+        shared = space_shared(low_m[:, None], high_m[:, None], low_m, high_m)
+        pairs = np.argwhere(np.triu(shared >= _ONE_SPACE, 1)).tolist()
+        return [(identities[i], identities[j]) for i, j in pairs]
 
     def _join(self, one: int, other: int, labels: dict[int, set[int]]) -> None:
         """Make one object of two; the identity that was published first, or else older, stays."""

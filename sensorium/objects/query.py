@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.objects.labelled_view import UNLABELLED_CLASS, UNNAMED
 from sensorium.objects.object_map import KnownObject
+
+_NOTHING_NAMED = (UNNAMED, UNLABELLED_CLASS)
 
 
 class NotComparable(ValueError):  # noqa: N818 - an answer, not a fault
@@ -23,13 +26,14 @@ def best_matches(
     """Return objects with their cosines, best first.
 
     Args:
-        objects: the known objects; those without an embedding are left out.
+        objects: the known objects; those without an embedding, and so all that nothing named yet,
+            are left out.
         text: (D,) unit vector.
         max_results: 0 for all.
         min_score: least cosine, -1 to 1.
 
     Raises:
-        NotComparable: there are objects and none has an embedding, or they have another length.
+        NotComparable: there are named objects and none has an embedding, or it has another length.
     """
     found = []
     for known in objects:
@@ -43,7 +47,8 @@ def best_matches(
         cosine = float(np.clip(known.embedding @ text, -1.0, 1.0))
         if cosine >= min_score:
             found.append((known, cosine))
-    if objects and all(known.embedding is None for known in objects):
+    named = [known for known in objects if (known.name, known.class_id) != _NOTHING_NAMED]
+    if named and all(known.embedding is None for known in named):
         raise NotComparable(
             "no object has an embedding; set the parameter 'embeddings' of the segmentation node "
             "to true"

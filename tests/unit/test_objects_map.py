@@ -9,6 +9,7 @@ from sensorium.objects.box import fitted_box
 from sensorium.objects.configuration import ObjectsConfiguration
 from sensorium.objects.labelled_view import (
     UNLABELLED_CLASS,
+    UNNAMED,
     LabelledView,
     SeenSegment,
     on_grid,
@@ -125,6 +126,25 @@ def test_two_sides_of_a_thing_with_two_names_are_one_and_what_stands_beside_it_i
     assert [one.views for one in objects.known()] == [9, 3]
 
 
+def test_two_objects_that_have_grown_into_one_space_are_one_with_the_published_identity():
+    high, settings = (0.0, 0.1, 0.08, 0.4), {"standing_m": 0.0, "min_views": 3}
+    other_side = look_at(np.array((1.0, 0.0, 0.8)), np.array((0.0, 0.0, 0.0)))
+    other = seen(0, [high], name="ball", pose=other_side)
+    height_m = (other.points_m @ other_side[:3, :3].T + other_side[:3, 3])[..., 2]
+    low = dataclasses.replace(other, segment=np.where(height_m > 0.12, 1, other.segment))
+    views = [seen(i, [high]) for i in range(3)]
+    objects = mapped(*views, **settings)
+    for i in range(3, 6):
+        stamped = dataclasses.replace(low, stamp_ns=i * SECOND_NS)
+        objects.update(stamped, other_side)
+    assert len(objects.known()) == 2
+    for i in range(6, 9):
+        objects.update(dataclasses.replace(other, stamp_ns=i * SECOND_NS), other_side)
+    (known,) = objects.known()
+    assert known.identity == 1
+    np.testing.assert_allclose(known.box.size_m, (0.08, 0.08, 0.4), atol=0.03)
+
+
 def test_a_thing_that_was_taken_away_goes_and_one_put_elsewhere_is_new():
     here, there = (0.0, 0.0, 0.2), (0.0, 0.45, 0.2)
     views = [seen(i / 10, [here]) for i in range(5)]
@@ -211,6 +231,8 @@ def test_texts_refuse_objects_without_embeddings_or_of_another_length():
     with pytest.raises(NotComparable, match="embeddings"):
         best_matches(plain, text)
     assert best_matches([], text) == []
+    unnamed = dataclasses.replace(plain[0], name=UNNAMED, class_id=UNLABELLED_CLASS)
+    assert best_matches([unnamed], text) == []
     three = np.array((0.0, 0.0, 1.0), np.float32)
     views = [seen(i, [cube], embedding=three) for i in range(2)]
     with pytest.raises(NotComparable, match="length 3"):
