@@ -253,8 +253,10 @@ class SampleGrid:
             self._begin(stamp, sample, builder)
             return
         lead = stamp - self._expected_ns
-        # Stamps of a burst are the same or even disordered: report the smoothed time.
-        smooth = max(round(self._expected_ns + _PHASE_GAIN * lead), self._last[0] + 1)
+        # Stamps of a burst are the same or even disordered: report the smoothed time, and
+        # leave room for those of what is filled before it.
+        earliest = self._last[0] + 1 + self._missing
+        smooth = max(round(self._expected_ns + _PHASE_GAIN * lead), earliest)
         self._fill(self._missing, smooth, sample, builder)
         self._missing = 0
         self._follow(lead, 1)

@@ -207,6 +207,15 @@ def hostile(draw):
     return np.cumsum([1000.0, *steps[1:]]), np.array(bad), sorted(cuts)
 
 
+def test_counted_samples_whose_stamps_go_back_have_rising_stamps_over_a_filled_one_too():
+    indices = np.array((1000, 1001, 1002, 1003, 1004, 1005, 1006, 1008, 508, 509))
+    samples = ramp(indices)
+    samples[7] = np.nan
+    (run,) = grid(placement="count").add(at(indices), samples)
+    assert run.filled.tolist() == [False] * 7 + [True] + [False] * 2
+    assert (np.diff(run.stamps_ns) > 0).all()
+
+
 @settings(max_examples=150, deadline=None)
 @given(hostile(), st.sampled_from(["stamp", "count"]))
 def test_batching_never_matters_and_every_sample_is_accounted_for(case, placement):
