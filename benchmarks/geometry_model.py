@@ -219,11 +219,7 @@ def in_new_process(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def verdicts(latency: dict[str, Any], memory_ratio: float) -> dict[str, Any]:
-    """Which targets are met in float32, and by what ``precision: auto`` takes on this machine.
-
-    In float32 the products alone, at the rate of the CPU, leave little: the plain forward spends
-    nearly all of its time in them.
-    """
+    """Which targets are met in float32, and by what ``precision: auto`` takes on this machine."""
     speedup = latency["speedup_cpu_median"]
     short = "_bfloat16" if latency["auto_is_bfloat16"] else ""
     return {

@@ -126,7 +126,22 @@ def test_two_sides_of_a_thing_with_two_names_are_one_and_what_stands_beside_it_i
     assert [one.views for one in objects.known()] == [9, 3]
 
 
-def test_two_objects_that_have_grown_into_one_space_are_one_with_the_published_identity():
+def test_two_segments_that_fill_one_space_are_one_object():
+    whole = seen(0, [(0.0, 0.1, 0.2)])
+    second = dataclasses.replace(
+        whole.segments[1], panoptic_id=2 << 16 | 3, class_id=2, name="ball"
+    )
+    columns = np.arange(WIDTH_PX) // 2 % 2 == 1
+    segment = np.where(columns & (whole.segment == 2), 3, whole.segment).astype(np.uint16)
+    woven = dataclasses.replace(whole, segment=segment, segments=(*whole.segments, second))
+    objects = mapped(woven, border_px=0, merge_views=50, standing_m=0.0, min_views=1)
+    assert [one.identity for one in objects.known()] == [1]
+    assert objects.dropped == {"merged": 1}
+    apart = mapped(woven, border_px=0, merge_views=0, standing_m=0.0, min_views=1)
+    assert len(apart.known()) == 2, "0 never joins"
+
+
+def test_a_segment_that_fills_anothers_space_joins_both_under_the_identity_published_first():
     high, settings = (0.0, 0.1, 0.08, 0.4), {"standing_m": 0.0, "min_views": 3}
     other_side = look_at(np.array((1.0, 0.0, 0.8)), np.array((0.0, 0.0, 0.0)))
     other = seen(0, [high], name="ball", pose=other_side)
