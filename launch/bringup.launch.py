@@ -4,7 +4,7 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
-from sensorium.bringup import node_entries, read_plan
+from sensorium.bringup import RESPAWNS, node_entries, read_plan
 from sensorium.ros.launching import (
     common_arguments,
     node_actions,
@@ -42,8 +42,8 @@ def generate_launch_description():
             ),
             DeclareLaunchArgument(
                 "use_respawn",
-                default_value="false",
-                description="Start a node again when it ends by itself.",
+                default_value="true",
+                description=f"Start a node again when it ends by itself, up to {RESPAWNS} times.",
                 choices=["true", "false"],
             ),
             OpaqueFunction(function=start_nodes),

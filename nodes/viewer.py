@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,9 @@ from sensorium.viewer.controls import Answer, Controls
 from sensorium.viewer.panel import Panel
 from sensorium.viewer.scene import Scene
 from sensorium.viewer.server import ViewerServer
+
+# A page that is opened while other nodes still load their models opens slowly and empty.
+_ADDRESS_AFTER_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Viewer(ManagedNode[Configuration]):
         self._places: Places | None = None
         self._commands: ViewerCommands | None = None
         self._timer: Any = None
+        self._activated_s = 0.0
+        self._address_is_printed = False
         super().__init__("viewer", Configuration, **arguments)
         self._drawer: NewestOnlyWorker[ViewerFeed] = NewestOnlyWorker(
             "viewer", ViewerFeed.draw, self._report
@@ -89,7 +95,7 @@ class Viewer(ManagedNode[Configuration]):
         return self._server.url if self._server else ""
 
     def set_up(self) -> None:
-        """Serve the page."""
+        """Serve the page; its address is printed once it shows points, or after 5 s of activity."""
         settings = self.configuration
         server = self._server = ViewerServer(
             settings.host, settings.port, settings.token, settings.allowed_hosts
@@ -98,9 +104,7 @@ class Viewer(ManagedNode[Configuration]):
         scene.look(settings.view_from_m, settings.view_at_m)
         self._page = scene, Panel(server.page, settings.signal_window_s)
         Controls(server.page, self)
-        # Not through the log, which goes to /rosout and into files: who has this may command.
-        sys.stdout.write(f"Sensorium's page: {server.url}\n")
-        sys.stdout.flush()
+        self._address_is_printed = False
 
     def start(self) -> None:
         """Subscribe."""
@@ -112,6 +116,7 @@ class Viewer(ManagedNode[Configuration]):
             self, settings.topics, *self._page, self._places, settings.most_points
         )
         self._drawer.start()
+        self._activated_s = time.monotonic()
         # Steady time: the page must live while simulated time stands.
         self._timer = self.create_timer(
             1.0 / settings.rate_hz, lambda: self._tick(feed),
@@ -159,6 +164,15 @@ class Viewer(ManagedNode[Configuration]):
         if self._commands is not None:
             self._commands.send_waiting()
         self._drawer.submit(feed)
+        waited_s = time.monotonic() - self._activated_s
+        if not self._address_is_printed and (feed.shows_points or waited_s > _ADDRESS_AFTER_S):
+            self._print_address()
+
+    def _print_address(self) -> None:
+        # Not through the log, which goes to /rosout and into files: who has this may command.
+        sys.stdout.write(f"Sensorium's page: {self.url}\n")
+        sys.stdout.flush()
+        self._address_is_printed = True
 
     def _report(self, _feed: ViewerFeed, error: Exception) -> None:
         text = "".join(traceback.format_exception(error))

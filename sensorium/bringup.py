@@ -36,6 +36,8 @@ EXECUTABLES = (
     "viewer",
 )
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+# How often a node that ended by itself is started again.
+RESPAWNS = 3
 
 _ENTRY = re.compile(r"^(?:(?P<namespace>[A-Za-z_][\w/]*)/)?(?P<executable>\w+)(?::(?P<name>\w+))?$")
 _NAMESPACE = re.compile(r"^/?([A-Za-z_]\w*(/[A-Za-z_]\w*)*)?$")

@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sensorium.bringup import LOG_LEVELS, NodePlan, node_entries, read_plan, replay_plan
+from sensorium.bringup import LOG_LEVELS, RESPAWNS, NodePlan, node_entries, read_plan, replay_plan
 from sensorium.processes import ManagedProcess, supervise
 from sensorium.share import parameter_file
-
-_RESPAWNS = 3
 
 
 def add_parsers(commands: Any) -> None:  # noqa: ANN401 - argparse's sub-parser type is private
@@ -84,7 +82,7 @@ def _start(arguments: argparse.Namespace, plans: list[NodePlan]) -> int:
     environment = node_environment()
     return supervise(
         [
-            ManagedProcess(name, command, environment, respawns_left=_RESPAWNS)
+            ManagedProcess(name, command, environment, respawns_left=RESPAWNS)
             for name, command in commands.items()
         ]
     )

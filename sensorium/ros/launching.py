@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Sequence
 from typing import Any
 
-from sensorium.bringup import LOG_LEVELS, NodePlan
+from sensorium.bringup import LOG_LEVELS, RESPAWNS, NodePlan
 from sensorium.ros.transport import transport_environment
 from sensorium.share import share_directory
 
@@ -87,13 +88,22 @@ def node_actions(plans: Sequence[NodePlan], *, respawn: bool = False) -> list[An
 
     Args:
         plans: what to start.
-        respawn: start a node again when it ends by itself.
+        respawn: start a node again when it ends by itself, up to ``RESPAWNS`` times. Humble's
+            launch knows no such bound and says so.
     """
     from launch.actions import LogInfo, SetEnvironmentVariable
     from launch_ros.actions import Node
     from launch_ros.parameter_descriptions import ParameterValue
 
     variables, notes = transport_environment(dict(os.environ))
+    respawning: dict[str, Any] = {"respawn": respawn, "respawn_delay": _RESPAWN_DELAY_S}
+    if _launch_bounds_respawns():
+        respawning["respawn_max_retries"] = RESPAWNS
+    elif respawn:
+        notes = [
+            *notes, "this version of launch starts a dead node again without end; "
+            "use_respawn:=false turns it off",
+        ]  # fmt: skip
     actions: list[Any] = [LogInfo(msg=f"sensorium: {note}") for note in notes]
     actions += [SetEnvironmentVariable(name, value) for name, value in variables.items()]
     for plan in plans:
@@ -114,8 +124,17 @@ def node_actions(plans: Sequence[NodePlan], *, respawn: bool = False) -> list[An
                 remappings=plan.remappings,
                 arguments=["--ros-args", *plan.log_arguments],
                 output="screen",
-                respawn=respawn,
-                respawn_delay=_RESPAWN_DELAY_S,
+                **respawning,
             )
         )
     return actions
+
+
+def _launch_bounds_respawns() -> bool:
+    """Whether `launch` knows respawn_max_retries (Iron and later)."""
+    from launch.actions import ExecuteProcess
+
+    return any(
+        "respawn_max_retries" in inspect.signature(kind.__init__).parameters
+        for kind in ExecuteProcess.__mro__
+    )

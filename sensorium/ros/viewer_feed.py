@@ -72,6 +72,10 @@ class ViewerFeed:
         panel: the page's panel.
         places: where things stand in the world.
         most_points: points shown at most per cloud.
+
+    Attributes:
+        drawn: messages drawn.
+        shows_points: whether a cloud has been drawn.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class ViewerFeed:
         self._nodes: dict[str, tuple[int, NodeState]] = {}
         self._inputs: list[tuple[str, MonitoredSubscription]] = []
         self.drawn = 0
+        self.shows_points = False
         kinds: list[tuple[str, Any, str, Callable[[Any], None]]] = [
             ("points", PointCloud2, topics.points, self._take_cloud),
             ("labelled points", PointCloud2, topics.labelled_points, self._take_labelled),
@@ -233,6 +238,7 @@ class ViewerFeed:
         shown, shown_colors = thinned(points, colors, self._most_points)
         pose = self._places.world_from(message.header.frame_id, _stamp(message))
         self._scene.show_cloud(name, shown, shown_colors, pose)
+        self.shows_points = True
 
     def _draw_camera(self, message: RgbdFrame) -> None:
         frame = frame_from_message(message)

@@ -40,6 +40,13 @@ class Node(Recorded):
     pass
 
 
+class ExecuteProcess(Recorded):
+    """As since Iron, whose launch has a bound for starting a process again."""
+
+    def __init__(self, *positional, respawn_max_retries=-1, **named):
+        super().__init__(*positional, respawn_max_retries=respawn_max_retries, **named)
+
+
 class ParameterValue(Recorded):
     """A parameter whose type is given instead of read from its text."""
 
@@ -89,8 +96,8 @@ def install(monkeypatch):
         "launch.actions": {
             name: globals().get(name) or type(name, (Recorded,), {})
             for name in (
-                "DeclareLaunchArgument", "EmitEvent", "IncludeLaunchDescription", "LogInfo",
-                "OpaqueFunction", "RegisterEventHandler", "SetEnvironmentVariable",
+                "DeclareLaunchArgument", "EmitEvent", "ExecuteProcess", "IncludeLaunchDescription",
+                "LogInfo", "OpaqueFunction", "RegisterEventHandler", "SetEnvironmentVariable",
             )
         },
         "launch.conditions": {"IfCondition": Recorded},

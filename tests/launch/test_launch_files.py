@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 import launch_double
 
-from sensorium.bringup import EXECUTABLES, NodePlan, read_plan, replay_plan
+from sensorium.bringup import EXECUTABLES, RESPAWNS, NodePlan, read_plan, replay_plan
 from sensorium.cli import up
 from sensorium.configuration import build
 
@@ -131,3 +132,27 @@ def assert_same(nodes: list[dict], plans: list[NodePlan]):
 def test_an_unknown_choice_is_refused(load):
     with pytest.raises(ValueError, match="log_level"):
         launch_double.evaluate(load("bringup"), {"log_level": "loud"})
+
+
+def test_dead_nodes_are_started_again_a_bounded_number_of_times(load):
+    for node in launched_nodes(launch_double.evaluate(load("bringup"), {})):
+        assert (node["respawn"], node["respawn_max_retries"]) == (True, RESPAWNS)
+    given = {"use_respawn": "false"}
+    assert not any(
+        node["respawn"] for node in launched_nodes(launch_double.evaluate(load("bringup"), given))
+    )
+
+
+def test_a_bag_that_has_been_played_is_not_played_again(load, tmp_path):
+    (tmp_path / "bag.mcap").touch()
+    actions = launch_double.evaluate(load("replay"), {"bag": str(tmp_path / "bag.mcap")})
+    assert not any(node["respawn"] for node in launched_nodes(actions))
+
+
+def test_a_launch_without_a_bound_for_respawns_says_so(load, monkeypatch):
+    description = load("bringup")
+    monkeypatch.setattr(sys.modules["launch.actions"], "ExecuteProcess", launch_double.Recorded)
+    actions = launch_double.evaluate(description, {})
+    assert not any("respawn_max_retries" in node for node in launched_nodes(actions))
+    said = [action.named["msg"] for action in actions if "msg" in action.named]
+    assert any("again without end; use_respawn:=false" in text for text in said)
