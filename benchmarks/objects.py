@@ -189,6 +189,8 @@ def summary(rooms: list[dict[str, Any]]) -> dict[str, Any]:
         f"found within {NEAR_M:g} m": len(errors),
         f"found within {CLOSE_M:g} m": sum(error <= CLOSE_M for error in errors),
         "with the right name": sum(row["right"] for row in rows),
+        "of names trained with masks": _rightly_named(rows, trained=True),
+        "of names never trained with masks": _rightly_named(rows, trained=False),
         "with one identity all the walk": sum(row["identities"] == 1 for row in rows),
         "objects that are none of them": sum(
             len(r["objects that are none of them"]) for r in rooms
@@ -196,6 +198,11 @@ def summary(rooms: list[dict[str, Any]]) -> dict[str, Any]:
         "median error_m": float(np.median(errors)) if errors else None,
         "largest error_m": max(errors, default=None),
     }
+
+
+def _rightly_named(rows: list[dict[str, Any]], *, trained: bool) -> str:
+    asked = [row["right"] for row in rows if row["trained with masks"] == trained]
+    return f"{sum(asked)} of {len(asked)}"
 
 
 def main() -> None:

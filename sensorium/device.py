@@ -30,9 +30,12 @@ def multiplies_bfloat16(device: torch.device, cpuinfo: Path = Path("/proc/cpuinf
     """True where products of bfloat16 matrices are far faster than those of float32.
 
     Args:
-        device: a GPU always is; a CPU when it has Intel's AMX (Linux says so).
+        device: a GPU since NVIDIA's Ampere (Jetson: Orin); a CPU when it has Intel's AMX (Linux
+            says so).
         cpuinfo: what Linux says of the CPU.
     """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return True
     try:

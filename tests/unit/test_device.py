@@ -25,4 +25,3 @@ def test_a_cpu_is_good_at_bfloat16_when_it_has_matrix_units_for_it(tmp_path):
     assert not multiplies_bfloat16(cpu, cpuinfo)
     cpuinfo.write_text("flags : fpu avx512_bf16 amx_bf16 amx_tile\n")
     assert multiplies_bfloat16(cpu, cpuinfo)
-    assert multiplies_bfloat16(torch.device("cuda"), cpuinfo)
