@@ -58,7 +58,7 @@ bench-segmentation: setup  ## FC-CLIP at full size against the plain forward (5 
 bench-streaming: setup  ## Streaming against recomputation, over hops and networks
 	@$(RUN) python3 benchmarks/streaming.py
 
-soak: setup  ## Long runs (SECONDS=600): memory and latency over time
+soak: setup  ## Long runs, 40 minutes (SECONDS=600 for less): memory and latency over time
 	@$(RUN) python3 benchmarks/soak.py
 	@$(RUN) python3 benchmarks/signal_soak.py
 

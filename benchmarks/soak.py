@@ -1,6 +1,7 @@
 """Run a camera process and a geometry process with its map for long, and judge whether they grow.
 
-Run: make soak SECONDS=600, or python benchmarks/soak.py --seconds 600 [--backend omnivggt]
+Run: make soak (30 minutes; SECONDS=600 for less), or
+python benchmarks/soak.py --seconds 1800 [--backend omnivggt]
 A recording of 640x480 RGB-D is looped at 30 Hz. Memory, latency and counters are sampled over time
 from the nodes' own diagnostics and /proc. Writes benchmarks/results/soak.json and soak.png, with
 another backend soak_BACKEND.*; ends with 1 when a verdict fails.
@@ -152,7 +153,7 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
 def main() -> None:
     """Run, judge, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default_s = float(os.environ.get("SECONDS", "600"))
+    default_s = float(os.environ.get("SECONDS", "1800"))
     parser.add_argument("--seconds", type=float, default=default_s, help="duration")
     parser.add_argument("--backend", default="sensor", help="backend of the geometry node")
     parser.add_argument("--weights", default="omnivggt-small", help="weights of omnivggt")
