@@ -13,6 +13,7 @@ from sensorium_ros.msg import ActionChunk, Object, Objects, Segments, SignalEsti
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from viewer_tools import need_viewer, pink_wall, start_viewer
 
+from sensorium.nodes import viewer as viewer_module
 from sensorium.ros.convert.header import header
 from sensorium.ros.convert.pointcloud import cloud_from_points
 from sensorium.segmentation.labels import class_color
@@ -82,6 +83,26 @@ def estimate(model="activity", scores=(0.2, 0.8), names=("walk", "sit")):
     return SignalEstimate(
         header=header(now_ns(), ""), model=model, class_names=list(names), scores=list(scores)
     )
+
+
+def test_the_address_is_printed_when_the_page_shows_points(graph, monkeypatch, capsys):
+    need_viewer()
+    monkeypatch.setattr(viewer_module, "_ADDRESS_AFTER_S", 1e9)
+    sender = Sender(graph, start_viewer(graph))
+    drawer, printed = sender.node._drawer, []
+
+    def page_is_printed():
+        printed.append(capsys.readouterr().out)
+        return sender.node.url in "".join(printed)
+
+    wait_until(lambda: drawer.counts.processed > 3, "the page is not drawn")
+    assert not page_is_printed()
+    cloud = cloud_from_points(np.ones((3, 3), np.float32), now_ns(), "map")
+    sender.until(cloud, "/geometry/points", page_is_printed)
+    drawn = drawer.counts.processed
+    wait_until(lambda: drawer.counts.processed > drawn + 3, "the page is not drawn any more")
+    assert page_is_printed()
+    assert "".join(printed).count(sender.node.url) == 1
 
 
 def test_every_kind_of_message_is_shown(viewer):
