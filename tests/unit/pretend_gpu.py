@@ -112,10 +112,9 @@ def _run(func, args, kwargs):
         return 0  # the plain formula: the fused kernels of a GPU do not exist here
     leaves, spec = tree_flatten((args, kwargs))
     _check_devices(func, packet, args, leaves)
+    given = {id(leaf.in_cpu_memory): leaf for leaf in leaves if _is_gpu(leaf)}
+    real_args, real_kwargs = tree_unflatten([_real(leaf) for leaf in leaves], spec)
     asked = kwargs.get("device") or next((a for a in args if isinstance(a, torch.device)), None)
-    leaves = [_real(leaf) for leaf in leaves]
-    given = {id(_real(old)): old for old in tree_flatten((args, kwargs))[0] if _is_gpu(old)}
-    real_args, real_kwargs = tree_unflatten(leaves, spec)
     if asked is not None:
         to_gpu = torch.device(asked).type in _GPU_TYPES
     elif packet in _BETWEEN or packet in _INDEXED:
