@@ -235,7 +235,7 @@ def test_chunks_that_must_not_be_followed_are_refused_and_the_robot_comes_to_res
 
 
 def test_a_policy_that_breaks_ends_its_run_and_brakes(scene):
-    goal = scene.drive("raise after 6")
+    goal = scene.drive("raise after 3")
     result = goal.result()
     since_ns = scene.robot.now_ns
     assert (result.reason, result.message) == ("policy_failed", "the network broke")
