@@ -24,7 +24,7 @@ from sensorium.viewer.scene import Scene
 from sensorium.viewer.server import ViewerServer
 
 # A page that is opened while other nodes still load their models opens slowly and empty.
-_ADDRESS_AFTER_S = 3.0
+_ADDRESS_AFTER_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Viewer(ManagedNode[Configuration]):
         return self._server.url if self._server else ""
 
     def set_up(self) -> None:
-        """Serve the page; its address is printed once it shows points, or after 3 s of activity."""
+        """Serve the page; its address is printed once it shows points, or after 2 s of activity."""
         settings = self.configuration
         server = self._server = ViewerServer(
             settings.host, settings.port, settings.token, settings.allowed_hosts
