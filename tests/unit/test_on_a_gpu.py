@@ -101,7 +101,7 @@ def test_the_fused_map(frames, gpu):
         {"precision": "float32"},
         {"precision": "bfloat16"},
         {"point_head": True, "intrinsics_hint": True},
-        {"pose_hint": PoseHintConfiguration(enabled=True)},
+        {"pose_hint": PoseHintConfiguration(enabled=False)},
     ],
     ids=lambda values: next(iter(values)) + str(values.get("precision", "")),
 )
